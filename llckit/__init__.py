@@ -1,0 +1,1 @@
+"""llckit: how complex a neural network really is while it trains, and when that changes."""
