@@ -1,0 +1,125 @@
+"""From a state dict in memory to the bits that a checkpoint file holds, refusing whatever has none."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from llckit.errors import InputError
+from llckit.store.manifest import DTYPES, MAX_MANIFEST_BYTES, Manifest, TensorEntry, as_scalar
+
+__all__ = ["EncodedCheckpoint", "encode"]
+
+# Copying elements as integers keeps every bit, where arithmetic types could quieten a signalling NaN.
+_CONTAINERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class EncodedCheckpoint(NamedTuple):
+    """A checkpoint ready to be written.
+
+    Attributes:
+        document: The manifest's bytes.
+        tensors: The bits of each unique tensor, uint8 (bytes,), in the weights' own memory where possible.
+    """
+
+    document: bytes
+    tensors: list[np.ndarray]
+
+
+def encode(step: int, state: object, metadata: Mapping[str, object]) -> EncodedCheckpoint:
+    """Check a state dict and its metadata, and turn them into what a file holds.
+
+    Args:
+        step: The training step.
+        state: A mapping from names to tensors.
+        metadata: Scalars to keep beside the weights.
+
+    Returns:
+        The manifest and the bits.
+
+    Raises:
+        InputError: Something in the state dict or the metadata cannot be stored; says which.
+    """
+    if not isinstance(state, Mapping):
+        raise InputError(f"got a {type(state).__name__}: give an nn.Module or a dict from names to tensors")
+    if not state:
+        raise InputError("the state dict is empty: there are no weights to save")
+    scalars = {key: as_scalar(key, value) for key, value in metadata.items()}
+    refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
+    if refused:
+        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        raise InputError(
+            f"cannot save the state dict: {'; '.join(refused[:5])}{more}. Give dense, plain tensors under string names"
+        )
+
+    groups: dict[object, list[str]] = {}
+    for name, tensor in state.items():
+        groups.setdefault(_identity(name, tensor), []).append(name)
+    entries, arrays = [], []
+    for names in groups.values():
+        tensor = state[names[0]]
+        bits = _bits(tensor)
+        array = bits.numpy()
+        digest = hashlib.sha256(array.data).hexdigest()
+        finite = _is_finite(bits.view(tensor.dtype))
+        entries.append(TensorEntry(names[0], tuple(names[1:]), tensor.dtype, tuple(tensor.shape), digest, finite))
+        arrays.append(array)
+    document = Manifest(step, tuple(entries), scalars).to_json()
+    if len(document) > MAX_MANIFEST_BYTES:
+        raise InputError(
+            f"names and metadata take {len(document)} bytes, but at most {MAX_MANIFEST_BYTES} fit: shorten the metadata"
+        )
+    return EncodedCheckpoint(document, arrays)
+
+
+def _refusal(name: object, value: object) -> str | None:
+    if not isinstance(name, str):
+        return f"is a name of type {type(name).__name__}"
+    if not isinstance(value, Tensor):
+        return f"is a {type(value).__name__}, not a tensor"
+    if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # pyright: ignore[reportAttributeAccessIssue]
+        return f"is a {type(value).__name__}, whose bits are not its own"
+    if is_lazy(value):
+        return "is a lazy parameter that has no values yet"
+    if value.is_nested or value.layout is not torch.strided:
+        return f"is {'nested' if value.is_nested else f'sparse or opaque ({value.layout})'}"
+    if value.is_quantized or value.dtype not in DTYPES.values():
+        return f"is quantized ({value.dtype})"
+    if value.is_meta:
+        return "is on the meta device and has no values"
+    try:
+        value.untyped_storage()
+    except NotImplementedError:
+        return "is inside a function transform such as vmap"
+    return None
+
+
+def _identity(name: str, tensor: Tensor) -> object:
+    """Equal for tied tensors alone; a tensor without memory is tied to nothing."""
+    address = tensor.untyped_storage().data_ptr()
+    if address == 0:
+        return name
+    layout = (tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride())
+    return (tensor.device, address, *layout, tensor.is_conj(), tensor.is_neg())
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    plain = plain.view(_CONTAINERS.get(plain.dtype.itemsize, plain.dtype))
+    return plain.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _is_finite(values: Tensor) -> bool:
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    always = not values.is_floating_point() or values.dtype == DTYPES.get("float4_e2m1fn_x2")
+    if always or values.numel() == 0:
+        return True
+    if values.dtype.itemsize == 1:
+        values = values.float()
+    # NaN propagates through both; an infinity is one of them. Much faster than isfinite on every element.
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(values))

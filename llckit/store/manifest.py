@@ -1,0 +1,209 @@
+"""What a checkpoint says about itself: names, dtypes, shapes, digests and metadata, but no weights."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from llckit.errors import InputError
+
+__all__ = ["DTYPES", "MAX_MANIFEST_BYTES", "Manifest", "Scalar", "TensorEntry", "as_scalar"]
+
+Scalar = bool | int | float | str | None
+
+# Quantized dtypes (qint8, quint4x2, …) are left out: their scale and zero point live outside the bits.
+DTYPES: dict[str, torch.dtype] = {
+    str(value).removeprefix("torch."): value
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype) and not str(value).startswith("torch.q")
+}
+
+MAX_MANIFEST_BYTES = 64 << 20
+
+_ENTRY_KEYS = {"names", "dtype", "shape", "sha256", "finite"}
+_NONFINITE = ("nan", "inf", "-inf")
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One stored tensor.
+
+    Attributes:
+        name: Its first name in the state dict.
+        aliases: Its other names, where tensors are tied.
+        dtype: Its torch dtype.
+        shape: Its shape.
+        sha256: Hex digest of its little-endian contiguous bits.
+        finite: Whether it held no NaN and no infinity when it was saved.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    sha256: str
+    finite: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first name and all aliases."""
+        return (self.name, *self.aliases)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the bits, in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about one checkpoint except its weights.
+
+    Attributes:
+        step: The training step.
+        tensors: One entry per unique tensor, in the order of the state dict.
+        metadata: What was given beside the weights; NaN and infinities are kept.
+    """
+
+    step: int
+    tensors: tuple[TensorEntry, ...]
+    metadata: dict[str, Scalar] = field(hash=False)
+
+    @property
+    def nonfinite(self) -> tuple[str, ...]:
+        """Names of the tensors that hold NaN or an infinity."""
+        return tuple(name for entry in self.tensors if not entry.finite for name in entry.names)
+
+    @property
+    def weights_hash(self) -> str:
+        """Hex sha256 over the sorted (name, dtype, shape, digest) of all names; not over step or metadata."""
+        rows = sorted(
+            (name, _dtype_name(entry.dtype), entry.shape, entry.sha256)
+            for entry in self.tensors
+            for name in entry.names
+        )
+        return hashlib.sha256(_dumps(rows)).hexdigest()
+
+    def to_json(self) -> bytes:
+        """Serialise; equal checkpoints give equal bytes.
+
+        Returns:
+            ASCII JSON.
+        """
+        entries = [
+            {
+                "names": entry.names,
+                "dtype": _dtype_name(entry.dtype),
+                "shape": entry.shape,
+                "sha256": entry.sha256,
+                "finite": entry.finite,
+            }
+            for entry in self.tensors
+        ]
+        metadata = {key: _to_strict(value) for key, value in self.metadata.items()}
+        return _dumps({"step": self.step, "tensors": entries, "metadata": metadata})
+
+    @classmethod
+    def from_json(cls, document: bytes) -> "Manifest":
+        """Parse what `to_json` wrote; anything else is a ValueError.
+
+        Args:
+            document: The bytes.
+
+        Returns:
+            The manifest.
+        """
+        content = json.loads(document)
+        _require(isinstance(content, dict) and set(content) == {"step", "tensors", "metadata"}, "its keys")
+        step, entries, metadata = content["step"], content["tensors"], content["metadata"]
+        _require(_is_size(step), "its step")
+        _require(isinstance(entries, list) and isinstance(metadata, dict), "its parts")
+        tensors = tuple(_entry(record) for record in entries)
+        names = [name for entry in tensors for name in entry.names]
+        _require(len(names) == len(set(names)), "a name that stands for two tensors")
+        return cls(step, tensors, {key: _from_strict(value) for key, value in metadata.items()})
+
+
+def as_scalar(name: str, value: object) -> Scalar:
+    """Convert one metadata value to what JSON can hold.
+
+    Args:
+        name: Its key, for the error.
+        value: A number, string, bool, None, numpy scalar or 0-d tensor or array.
+
+    Returns:
+        The plain Python value; NaN and infinities stay what they are.
+
+    Raises:
+        InputError: It is something else, or an integer beyond 64 bits.
+    """
+    given = value
+    meta = isinstance(value, torch.Tensor) and value.is_meta
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic) and value.ndim == 0 and not meta:
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise InputError(
+        f"metadata {name!r} is {_describe(given)}, but metadata are numbers (integers of at most 64 bits), "
+        f"strings, bools or None: convert it, or save it elsewhere"
+    )
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _dumps(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _to_strict(value: Scalar) -> object:
+    """JSON has no NaN: non-finite floats become {"float": "nan" | "inf" | "-inf"}."""
+    return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_strict(value: object) -> Scalar:
+    if isinstance(value, dict) and set(value) == {"float"} and value["float"] in _NONFINITE:
+        return float(value["float"])
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("its manifest has metadata that are not scalars")
+
+
+def _entry(record: object) -> TensorEntry:
+    if not isinstance(record, Mapping) or set(record) != _ENTRY_KEYS:
+        raise ValueError("its manifest has an entry of unknown form")
+    names, dtype, shape, sha256, finite = (record[key] for key in ("names", "dtype", "shape", "sha256", "finite"))
+    _require(isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names), "names")
+    _require(isinstance(shape, list) and all(_is_size(size) for size in shape), "a shape")
+    _require(isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256) is not None, "a digest")
+    _require(isinstance(finite, bool), "a finite flag")
+    if dtype not in DTYPES:
+        raise ValueError(f"tensor {names[0]!r} has dtype {dtype!r}, which torch {torch.__version__} does not have")
+    return TensorEntry(names[0], tuple(names[1:]), DTYPES[dtype], tuple(shape), sha256, finite)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"its manifest has an unknown form ({what})")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return f"a {type(value).__name__}"
