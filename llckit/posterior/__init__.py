@@ -1,1 +1,20 @@
-"""posterior."""
+"""What is sampled: the user's model, data and loss as a `Task`, and its tempered, localised posterior."""
+
+from llckit.posterior.behavioral import behavioral_task
+from llckit.posterior.curvature import Spectrum, curvature
+from llckit.posterior.data import Samples
+from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
+from llckit.posterior.task import Point, Task, load_task
+
+__all__ = [
+    "Energy",
+    "LocalPosterior",
+    "Point",
+    "Samples",
+    "Spectrum",
+    "Task",
+    "behavioral_task",
+    "curvature",
+    "load_task",
+    "saved_bytes",
+]

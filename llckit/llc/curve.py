@@ -1,0 +1,198 @@
+"""The LLC along training: arrays over checkpoints, and the CSV that other tools read and write."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llckit.errors import InputError
+from llckit.llc.estimate import LLCEstimate, Outcome
+
+REQUIRED = ("step", "loss", "llc")
+NUMBERS = ("grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization")
+CHAIN = re.compile(r"llc_chain_(\d+)$")
+
+
+@dataclass(frozen=True)
+class LLCCurve:
+    """λ̂ at a sequence of checkpoints, all at the same nβ and γ.
+
+    Attributes:
+        step: ascending integers, shape (steps,).
+        loss: L(w*) on the task.
+        llc: λ̂; NaN where an estimate failed.
+        mcse: Monte Carlo standard error of λ̂; None if unknown.
+        llc_per_chain: shape (steps, chains); None if unknown. Chains see the same noise at every checkpoint.
+        details: further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization.
+        outcome: how each estimate ended; None if unknown.
+        behavioral: whether the loss was the behavioral one.
+
+    Raises:
+        InputError: columns of different lengths, or steps that are not ascending integers >= 0.
+    """
+
+    step: np.ndarray
+    loss: np.ndarray
+    llc: np.ndarray
+    mcse: np.ndarray | None
+    llc_per_chain: np.ndarray | None
+    details: dict[str, np.ndarray]
+    outcome: tuple[Outcome, ...] | None = None
+    behavioral: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = {"step": len(self.step), "loss": len(self.loss), "llc": len(self.llc)}
+        lengths |= {"mcse": len(self.mcse)} if self.mcse is not None else {}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"columns have different lengths: {lengths}")
+        if not len(self.step):
+            raise InputError("the curve has no checkpoints")
+        gaps = np.diff(self.step)
+        if self.step[0] < 0 or (gaps <= 0).any():
+            at = int(np.argmax(gaps <= 0)) + 1 if (gaps <= 0).any() else 0
+            raise InputError(
+                f"step {self.step[at]} (row {at + 1}) does not follow: expected ascending steps >= 0, each once"
+            )
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __iter__(self) -> Iterator[tuple[int, float, float]]:
+        return iter(zip(self.step.tolist(), self.loss.tolist(), self.llc.tolist(), strict=True))
+
+    @property
+    def grad_norm(self) -> np.ndarray | None:
+        """‖∇L(w*)‖ at every checkpoint; None if unknown."""
+        return self.details.get("grad_norm")
+
+    @classmethod
+    def from_estimates(cls, steps: Sequence[int], estimates: Sequence[LLCEstimate]) -> LLCCurve:
+        """Put estimates of one store side by side.
+
+        Args:
+            steps: ascending.
+            estimates: one a step.
+
+        Returns:
+            The curve.
+        """
+
+        def column(name: str) -> np.ndarray:
+            return np.array([getattr(estimate, name) for estimate in estimates], dtype=float)
+
+        return cls(
+            step=np.array(steps, dtype=np.int64),
+            loss=column("loss"),
+            llc=column("llc"),
+            mcse=column("mcse"),
+            llc_per_chain=np.stack([estimate.llc_per_chain for estimate in estimates]),
+            details={name: column(name) for name in NUMBERS},
+            outcome=tuple(estimate.outcome for estimate in estimates),
+            behavioral=any(estimate.settings["behavioral"] for estimate in estimates),
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write columns step, loss, llc, llc_se, llc_chain_0 …, then the details; a NaN is an empty cell.
+
+        Args:
+            path: a new file.
+
+        Raises:
+            InputError: the file exists, or its folder does not.
+        """
+        chains = np.empty((len(self), 0)) if self.llc_per_chain is None else self.llc_per_chain
+        columns: dict[str, Sequence[object]] = {"step": self.step.tolist(), "loss": self.loss, "llc": self.llc}
+        if self.mcse is not None:
+            columns["llc_se"] = self.mcse
+        columns |= {f"llc_chain_{c}": chains[:, c] for c in range(chains.shape[1])}
+        columns |= dict(self.details)
+        if self.outcome is not None:
+            columns["outcome"] = [outcome.value for outcome in self.outcome]
+        columns["loss_kind"] = ["behavioral" if self.behavioral else "task"] * len(self)
+        try:
+            with Path(path).open("x", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+        except FileExistsError as error:
+            raise InputError(f"{path} exists already; choose another name or remove it") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> LLCCurve:
+        """Read a curve from a file with columns step, loss, llc[, llc_se][, llc_chain_*] and any others.
+
+        Args:
+            path: a CSV file with a header.
+
+        Returns:
+            The curve.
+
+        Raises:
+            InputError: no such file, a column missing, a cell that is no number, or steps not ascending.
+        """
+        try:
+            with Path(path).open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file, skipinitialspace=True)
+                names = [name.strip() for name in reader.fieldnames or []]
+                reader.fieldnames = names
+                rows = list(reader)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
+            raise InputError(f"{path} cannot be read: {reason}") from error
+        missing = [name for name in REQUIRED if name not in names]
+        if missing:
+            raise InputError(
+                f"{path} has no column {', '.join(missing)}; expected step, loss, llc[, llc_se][, llc_chain_*], found "
+                f"{', '.join(names) or 'nothing'}"
+            )
+        if not rows:
+            raise InputError(f"{path} has a header but no checkpoints")
+
+        def numbers(name: str) -> np.ndarray:
+            return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
+
+        step = numbers("step")
+        if not np.isfinite(step).all() or (step != np.round(step)).any():
+            raise InputError(f"{path}: column step holds values that are not integers")
+        chains = sorted((name for name in names if CHAIN.match(name)), key=lambda name: int(name.rsplit("_", 1)[1]))
+        outcome = None
+        if "outcome" in names and {row["outcome"] for row in rows} <= {o.value for o in Outcome}:
+            outcome = tuple(Outcome(row["outcome"]) for row in rows)
+        try:
+            return cls(
+                step=step.astype(np.int64),
+                loss=numbers("loss"),
+                llc=numbers("llc"),
+                mcse=numbers("llc_se") if "llc_se" in names else None,
+                llc_per_chain=np.stack([numbers(name) for name in chains], axis=1) if chains else None,
+                details={name: numbers(name) for name in NUMBERS if name in names},
+                outcome=outcome,
+                behavioral=rows[0].get("loss_kind") == "behavioral",
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(float(value))
+    return value
+
+
+def _number(cell: str | None, path: object, line: int, name: str) -> float:
+    text = (cell or "").strip()
+    if not text:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{path}, line {line}: column {name} holds {text!r}; expected a number") from None

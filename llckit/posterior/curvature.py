@@ -1,0 +1,86 @@
+"""Matrix-free curvature of the loss at a checkpoint: extreme eigenvalues and the spectrum's density by Lanczos."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llckit.posterior.local import LocalPosterior
+
+DENSE = 1024  # up to this many parameters the whole Hessian is formed
+PROBES = 4
+LANCZOS_STEPS = 16
+STEP = 1e-2  # of a finite difference: each weight that moves, moves by about this share of the root mean square weight
+
+
+class Spectrum(NamedTuple):
+    """Quadrature nodes of the Hessian's eigenvalue density: Σ_j weights_j f(values_j) ≈ tr f(H).
+
+    Attributes:
+        values: eigenvalues or Ritz values of ∇²L(w*), float64.
+        weights: their weights, float64, summing to dim.
+    """
+
+    values: Tensor
+    weights: Tensor
+
+    @property
+    def largest(self) -> float:
+        """The largest eigenvalue found (at least 0)."""
+        return max(0.0, float(self.values.max()))
+
+
+def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
+    """The eigenvalues of ∇²L(w*): all of them for small models, else stochastic Lanczos quadrature.
+
+    Hessian-vector products are central differences of the gradient, (∇L(w* + δv) − ∇L(w* − δv)) / 2δ, which every
+    model allows and which see the curvature of a kinked loss at the scale of the step. Lanczos (Golub & Meurant 2010;
+    Ubaru, Chen & Saad 2017) converges to the largest eigenvalue within the 16 steps taken.
+
+    Args:
+        posterior: supplies ∇L and w*.
+        seed: of the probe vectors.
+
+    Returns:
+        Nodes and weights.
+    """
+    center = posterior.point.weights
+    delta = STEP * (float(center.double().square().mean().sqrt()) or 1.0)
+    if posterior.dim <= DENSE:
+        hessian = _products(posterior, torch.eye(posterior.dim, dtype=torch.float64), delta)
+        return Spectrum(
+            torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(posterior.dim, dtype=torch.float64)
+        )
+    return _lanczos(posterior, delta * math.sqrt(posterior.dim), seed)
+
+
+def _products(posterior: LocalPosterior, vectors: Tensor, delta: float) -> Tensor:
+    center = posterior.point.weights
+    moves = delta * vectors.to(center)
+    grads = posterior.loss_grad_at(torch.cat([center + moves, center - moves])).double().cpu()
+    return (grads[: len(vectors)] - grads[len(vectors) :]) / (2 * delta)
+
+
+def _lanczos(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
+    dim = posterior.dim
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(PROBES, dim, generator=generator, dtype=torch.float64)
+    basis, alphas, betas = [start / start.norm(dim=1, keepdim=True)], [], []
+    for _ in range(LANCZOS_STEPS):
+        image = _products(posterior, basis[-1], delta)
+        alphas.append((image * basis[-1]).sum(1))
+        for old in basis * 2:  # full reorthogonalisation; twice is enough
+            image -= (image * old).sum(1, keepdim=True) * old
+        betas.append(image.norm(dim=1))
+        basis.append(image / betas[-1].clamp_min(1e-300)[:, None])
+    tridiagonal = torch.diag_embed(torch.stack(alphas, 1))
+    off = torch.stack(betas[:-1], 1)
+    # A vanishing β ends the Krylov space: what follows is noise and must stay decoupled from it.
+    off = off * (off > 1e-6 * tridiagonal.abs().amax((1, 2))[:, None]).cumprod(1)
+    tridiagonal += torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
+    values, vectors = torch.linalg.eigh(tridiagonal)
+    weights = vectors[:, 0, :].square() * (dim / PROBES)
+    return Spectrum(values.reshape(-1), weights.reshape(-1))

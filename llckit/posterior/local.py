@@ -1,0 +1,151 @@
+"""The tempered, localised posterior around one checkpoint, with its gradient for all chains at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llckit.errors import InputError
+from llckit.posterior.task import Point, Task
+
+ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
+
+
+class Energy(NamedTuple):
+    """The posterior at some rows of weights.
+
+    Attributes:
+        excess: nβ (L(w) − L(w*)), float64, shape (rows,); not the loss's unit but dimensionless.
+        potential: U(w) = excess + γ/2 ‖w − w*‖², float64, shape (rows,).
+        grad: ∇U(w), shape (rows, dim).
+        distance2: ‖w − w*‖², float64, shape (rows,).
+    """
+
+    excess: Tensor
+    potential: Tensor
+    grad: Tensor
+    distance2: Tensor
+
+
+class LocalPosterior:
+    """U_r(w) = nβ_r (L(w) − L(w*)) + γ_r/2 ‖w − w*‖², the negative log density of row r (Lau et al., arXiv 2308.12108).
+
+    Args:
+        task: model, data and loss.
+        point: the checkpoint w*.
+        n_beta: nβ, shape (rows,) or a number.
+        localization: γ, likewise.
+        rows: how many.
+
+    Attributes:
+        loss: L(w*) on all samples.
+        loss_grad: ∇L(w*), shape (dim,).
+        rows, dim: the shape of the weights it takes.
+
+    Raises:
+        InputError: L(w*) or its gradient is not finite.
+    """
+
+    def __init__(
+        self, task: Task, point: Point, *, n_beta: float | Tensor, localization: float | Tensor, rows: int
+    ) -> None:
+        self._task = task
+        self.point = point
+        self.rows, self.dim = rows, task.dim
+        as_rows = {"dtype": torch.float64, "device": task.device}
+        self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
+        self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
+        self._bytes_per_sample = saved_bytes(task, point)
+        loss, grad = self._loss_and_grad(point.weights[None])
+        self.loss, self.loss_grad = float(loss), grad[0]
+        if not (torch.isfinite(loss).all() and torch.isfinite(grad).all()):
+            raise InputError(
+                f"at the checkpoint the loss over all samples is {self.loss} and its gradient "
+                f"{'finite' if torch.isfinite(grad).all() else 'not finite'}; expected finite numbers for every sample"
+            )
+
+    def __call__(self, weights: Tensor, indices: Tensor | None = None) -> Energy:
+        """The posterior at `weights`.
+
+        Args:
+            weights: shape (rows, dim).
+            indices: shape (rows, batch): estimate excess and gradient from these samples, a minibatch of its own for
+                every row, with the baseline L(w*) taken on the same samples; None uses all.
+
+        Returns:
+            Excess, potential, gradient and squared distance of every row.
+        """
+        if indices is None:
+            loss, grad = self._loss_and_grad(weights)
+            excess = self.n_beta * (loss - self.loss)
+        else:
+            batch = self.point.samples.gather(indices)
+            with torch.enable_grad():
+                moving = weights.detach().requires_grad_()
+                losses = self._task.losses(moving, self.point, batch, own_batches=True)
+                (grad,) = torch.autograd.grad(losses.sum(), moving)
+            with torch.no_grad():
+                center = self.point.weights.expand(weights.shape)
+                baseline = self._task.losses(center, self.point, batch, own_batches=True)
+            excess = self.n_beta * (losses.detach() - baseline)
+        away = weights - self.point.weights
+        distance2 = away.square().sum(1, dtype=torch.float64)
+        grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
+        return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
+
+    def loss_grad_at(self, weights: Tensor) -> Tensor:
+        """∇L on all samples.
+
+        Args:
+            weights: any number of rows, shape (k, dim).
+
+        Returns:
+            Gradients, shape (k, dim).
+        """
+        return self._loss_and_grad(weights)[1]
+
+    def _loss_and_grad(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        n = self.point.samples.n
+        size = max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * len(weights)))
+        weights = weights.detach().requires_grad_()
+        loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        grad: Tensor | None = None
+        for batch, length in self.point.samples.chunks(size):
+            with torch.enable_grad():
+                losses = self._task.losses(weights, self.point, batch) * (length / n)
+                (piece,) = torch.autograd.grad(losses.sum(), weights)
+            loss += losses.detach()
+            grad = piece if grad is None else grad.add_(piece)
+        assert grad is not None  # there is at least one sample
+        return loss, grad
+
+
+def saved_bytes(task: Task, point: Point) -> int:
+    """Bytes that autograd keeps for each further sample of a batch and row, by measurement.
+
+    Args:
+        task: model, data and loss.
+        point: the checkpoint.
+
+    Returns:
+        Bytes per sample; 0 for a loss that does not look at the data.
+    """
+    few, more = 2, 4
+    if point.samples.n < more:
+        return 0
+    kept = []
+    for size in (few, more):
+        total = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal total
+            total += tensor.numel() * tensor.element_size()
+            return tensor
+
+        batch = point.samples.first(size)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
+            task.loss(point.weights.clone().requires_grad_(), point.fixed, batch)
+        kept.append(total)
+    return max(0, (kept[1] - kept[0]) // (more - few))

@@ -1,0 +1,340 @@
+"""`Task`: model, data and loss, checked at the door, as a function of one flat vector of weights."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from llckit.errors import InputError
+from llckit.posterior.data import Samples, Tree, tree_map
+
+PROBE = 8  # samples in the batch that tries the loss at the door
+NAMES_SHOWN = 5
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+class Point(NamedTuple):
+    """One checkpoint: where sampling is centred.
+
+    Attributes:
+        weights: w*, the sampled parameters as one vector, shape (dim,).
+        fixed: frozen parameters and buffers by name.
+        samples: the data that defines the loss there (the behavioral loss brings its own targets).
+    """
+
+    weights: Tensor
+    fixed: dict[str, Tensor]
+    samples: Samples
+
+
+class _Loss(nn.Module):
+    """The loss as a module, so that `functional_call` swaps weights for whatever loss_fn does with the model."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_fn = loss_fn
+
+    def forward(self, batch: Tree) -> Tensor:
+        return self.loss_fn(self.model, batch)
+
+
+class Task:
+    """What is measured: a model, its data and its loss, with L(w) = mean loss over all samples.
+
+    The model is copied and put in evaluation mode; the caller's stays as it is. Parameters with
+    `requires_grad=True` are sampled, each once however many names it has (tied weights); the others and the buffers
+    stay at the checkpoint's values. Half-precision models are sampled in float32.
+
+    Args:
+        model: the architecture, at w* or at any weights if checkpoints are loaded later.
+        data: see `Samples`.
+        loss_fn: `loss_fn(model, batch)` giving the mean loss of the batch (a scalar) or one loss per sample
+            (batch,), in the user's own unit (nats for cross-entropy).
+        n: number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
+            whether sequences or tokens count).
+        device: where everything is computed; by default where the model is.
+
+    Attributes:
+        n: number of samples.
+        dim: number of sampled parameters.
+        vmaps: whether all rows run in one batched forward (else row by row).
+
+    Raises:
+        InputError: the model has nothing to sample, or the loss is not a finite scalar or vector, does not depend
+            on the parameters, or differs between two calls.
+    """
+
+    behavioral = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss_fn: LossFunction,
+        *,
+        n: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        if not callable(loss_fn):
+            raise InputError(f"loss_fn is a {type(loss_fn).__name__}; expected loss_fn(model, batch) -> loss")
+        model = _prepare(model)
+        if device is None:
+            device = next(model.parameters()).device
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self._module = _Loss(self.model, loss_fn)
+        self.samples = Samples(data, self.device)
+        self.n = self.samples.n if n is None else n
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:
+            raise InputError(
+                f"n is {self.n!r}; expected at least 2 samples, since the inverse temperature 1/ln(n) needs ln(n) > 0"
+            )
+        sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.shapes = {name: p.shape for name, p in sampled.items()}
+        self.sizes = [p.numel() for p in sampled.values()]
+        self.dim = sum(self.sizes)
+        self.dtype = next(iter(sampled.values())).dtype
+        self._check_loss()
+        self.vmaps = self._can_vmap()
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def check_names(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Compare a checkpoint's names and shapes with the model's.
+
+        Args:
+            shapes: tensor shape by name.
+
+        Raises:
+            InputError: a name is missing, unknown, or has another shape.
+        """
+        own = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        problems = [f"{name}: missing" for name in own if name not in shapes]
+        problems += [f"{name}: not in the model" for name in shapes if name not in own]
+        problems += [
+            f"{name}: shape {tuple(shapes[name])}, the model has {shape}"
+            for name, shape in own.items()
+            if name in shapes and tuple(shapes[name]) != shape
+        ]
+        if problems:
+            more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
+            raise InputError(
+                f"checkpoint does not fit the task's model: {'; '.join(problems[:NAMES_SHOWN])}{more}. "
+                "Give the task the architecture the checkpoints were saved from"
+            )
+
+    def point(self, state: Mapping[str, Tensor] | None = None) -> Point:
+        """Where to sample: the weights of a checkpoint, or the model's own.
+
+        Args:
+            state: a state dictionary with the model's names and shapes; None takes the model as given.
+
+        Returns:
+            The checkpoint in the coordinates that are sampled.
+
+        Raises:
+            InputError: names or shapes differ, tied weights differ, or values are not finite.
+        """
+        own = self.model.state_dict()
+        if state is None:
+            state = own
+        self.check_names({name: tuple(tensor.shape) for name, tensor in state.items()})
+        broken = [
+            name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()
+        ]
+        if broken:
+            raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}: nothing can be estimated")
+        names: dict[int, str] = {}
+        for name, tensor in self.model.named_parameters(remove_duplicate=False):
+            first = names.setdefault(id(tensor), name)
+            if not torch.equal(state[first], state[name]):
+                raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
+        cast = {name: state[name].to(self.device, tensor.dtype) for name, tensor in own.items()}
+        weights = torch.cat([cast[name].reshape(-1) for name in self.shapes])
+        fixed = {name: cast[name] for name, p in self.model.named_parameters() if not p.requires_grad}
+        fixed |= {name: cast.get(name, b) for name, b in self.model.named_buffers()}
+        return Point(weights, fixed, self.samples)
+
+    # -- the loss as a function of flat weights ----------------------------------------------------------------
+
+    def loss(self, weights: Tensor, fixed: Mapping[str, Tensor], batch: Tree) -> Tensor:
+        """Mean loss of one batch at one vector of weights.
+
+        Args:
+            weights: shape (dim,).
+            fixed: frozen parameters and buffers.
+            batch: one batch of the samples.
+
+        Returns:
+            A float64 scalar, differentiable in `weights`.
+        """
+        pieces = torch.split(weights, self.sizes)
+        swapped = {
+            f"model.{name}": piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+        swapped |= {f"model.{name}": value for name, value in fixed.items()}
+        losses = functional_call(self._module, swapped, (batch,))
+        return losses.double().mean()
+
+    def losses(self, weights: Tensor, point: Point, batch: Tree, *, own_batches: bool = False) -> Tensor:
+        """Mean loss of a batch for many rows of weights at once.
+
+        Args:
+            weights: shape (rows, dim).
+            point: supplies what is not sampled.
+            batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
+            own_batches: whether every row has its own batch.
+
+        Returns:
+            float64 losses, shape (rows,), differentiable in `weights`.
+        """
+        if self.vmaps:
+            batched = vmap(self.loss, in_dims=(0, None, 0 if own_batches else None))
+            return batched(weights, point.fixed, batch)
+        rows = range(len(weights))
+        own = [tree_map(lambda x, r=r: x[r], batch) if own_batches else batch for r in rows]
+        return torch.stack([self.loss(weights[r], point.fixed, own[r]) for r in rows])
+
+    # -- checks at the door ------------------------------------------------------------------------------------
+
+    def _check_loss(self) -> None:
+        point = self.point()
+        batch, size = next(self.samples.chunks(PROBE))
+        weights = point.weights.clone().requires_grad_()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                raw = self._module(batch)
+                first = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
+                second = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
+            except Exception as error:
+                reason = str(error).strip().splitlines() or [""]
+                raise InputError(
+                    f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}. "
+                    "Expected loss_fn(model, batch) to give a loss"
+                ) from error
+        if first is None or second is None or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
+            given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
+            raise InputError(
+                f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
+                f"({size},)"
+            )
+        if not (math.isfinite(first.item()) and math.isfinite(second.item())):
+            raise InputError(f"the loss is {first.item()} on the first {size} samples; expected a finite number")
+        if not torch.isclose(first, second, rtol=1e-6, atol=0):
+            raise InputError(
+                f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
+                "expected a deterministic loss: remove dropout, noise or random augmentation from loss_fn"
+            )
+        depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
+        if not depends:
+            raise InputError(
+                "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
+                "model from outside), and neither detach() nor no_grad()"
+            )
+        if self.samples.reread is not None:
+            once, again = (self.loss(point.weights, point.fixed, batch).item() for batch in self.samples.reread)
+            if not math.isclose(once, again, rel_tol=1e-6):
+                raise InputError(
+                    f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
+                    "augments at random; expected one fixed value per index: switch the augmentation off"
+                )
+
+    def _can_vmap(self) -> bool:
+        point = self.point()
+        batch, _ = next(self.samples.chunks(PROBE))
+        weights = torch.stack([point.weights, point.weights * (1 + 1e-3)]).requires_grad_()
+
+        def gradient() -> Tensor:
+            return torch.autograd.grad(self.losses(weights, point, batch).sum(), weights)[0]
+
+        self.vmaps = False
+        expected = gradient()
+        self.vmaps = True
+        try:
+            with warnings.catch_warnings():
+                # The slow fallback of a missing batching rule speaks through a warning only.
+                warnings.filterwarnings("error", message=".*batching rule.*")
+                found = gradient()
+        except Exception:
+            return False
+        return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def _prepare(model: nn.Module) -> nn.Module:
+    """An evaluation-mode copy of `model` whose sampled parameters share one real floating type."""
+    try:
+        model = copy.deepcopy(model).eval()
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied ({error}); expected an nn.Module that deepcopy accepts"
+        ) from error
+    sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not sum(p.numel() for p in sampled.values()):
+        raise InputError("the model has no parameter with requires_grad=True: there is nothing to sample")
+    odd = [f"{name} ({p.dtype})" for name, p in sampled.items() if not p.is_floating_point()]
+    if odd:
+        raise InputError(f"parameters are not real numbers: {', '.join(odd)}; expected floating-point parameters")
+    types = {p.dtype for p in sampled.values()}
+    if types != {torch.float64} and types != {torch.float32}:
+        model = model.double() if torch.float64 in types else model.float()
+    return model
+
+
+def load_task(reference: str) -> Task:
+    """The task that a Python file defines: what workers and the command line use.
+
+    Args:
+        reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: no such file or name, the file fails, or NAME is no task.
+    """
+    path, _, name = reference.rpartition(":")
+    if not path or not name.isidentifier():
+        raise InputError(f"task {reference!r} is not of the form file.py:NAME")
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"task file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"llckit_task_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"task file {path} is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look modules up by name
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, name, None)
+        task = found() if callable(found) and not isinstance(found, Task) else found
+    except InputError as error:
+        raise InputError(f"task {reference}: {error}") from error
+    except Exception as error:
+        raise InputError(f"task file {path} failed: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(file.resolve().parent))
+    if found is None:
+        names = [key for key, value in vars(module).items() if isinstance(value, Task)]
+        hint = f"; it defines {', '.join(names)}" if names else ""
+        raise InputError(f"task file {path} does not define {name}{hint}")
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
+        )
+    return task

@@ -1,0 +1,110 @@
+"""What a sampler is, what it may ask for, and where its randomness comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llckit.posterior import Energy
+
+State = Any  # each sampler's own NamedTuple; `weights` of shape (rows, dim) is its only promise
+
+
+class Potential(Protocol):
+    """U at some rows of weights: the full posterior, or a minibatch estimate of it."""
+
+    def __call__(self, weights: Tensor, /) -> Energy:
+        """Energy of every row at `weights`, shape (rows, dim)."""
+        ...
+
+
+class Info(NamedTuple):
+    """What one step tells.
+
+    Attributes:
+        energy: the posterior at the draw that the step reports.
+        weights: that draw, shape (rows, dim).
+        acceptance: Metropolis acceptance probability, shape (rows,); 1 for unadjusted samplers.
+        grad_evals: gradients computed, per row.
+        step_size: ε used.
+    """
+
+    energy: Energy
+    weights: Tensor
+    acceptance: Tensor
+    grad_evals: int
+    step_size: float
+
+
+class Noise:
+    """Randomness of a unit of work: row r draws from a generator seeded by (seed, r) alone.
+
+    Row r sees the same numbers at every checkpoint and in every batch (common random numbers), so differences along a
+    curve are sharper than its values.
+
+    Args:
+        seed: a non-negative integer.
+        rows: number of chains.
+        like: a tensor of the type and device that draws should have.
+    """
+
+    def __init__(self, seed: int, rows: int, like: Tensor) -> None:
+        self._like = like
+        self._rows = [_generator(seed, r) for r in range(rows)]
+        self._shared = _generator(seed, rows, 1)
+
+    def normal(self, dim: int) -> Tensor:
+        """Standard normal numbers, shape (rows, dim)."""
+        draws = torch.empty(len(self._rows), dim, dtype=self._like.dtype)
+        for row, generator in zip(draws, self._rows, strict=True):
+            row.normal_(generator=generator)
+        return draws.to(self._like.device)
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), float64, shape (rows,)."""
+        draws = [torch.rand((), generator=generator, dtype=torch.float64) for generator in self._rows]
+        return torch.stack(draws).to(self._like.device)
+
+    def integers(self, high: int, size: int) -> Tensor:
+        """Integers below `high`, shape (rows, size)."""
+        draws = [torch.randint(high, (size,), generator=generator) for generator in self._rows]
+        return torch.stack(draws).to(self._like.device)
+
+    def common(self) -> float:
+        """One uniform number for all rows."""
+        return float(torch.rand((), generator=self._shared, dtype=torch.float64))
+
+
+def _generator(*words: int) -> torch.Generator:
+    state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+class Sampler(NamedTuple):
+    """A sampler knows nothing of nβ, γ or w*: it moves rows of weights in a potential.
+
+    Attributes:
+        name: as it is reported.
+        settings: what it was made with, as it is recorded beside results.
+        init: (weights, potential, largest curvature of U) -> State.
+        step: (State, Potential, Noise) -> (State, Info).
+        adapt: (State, Info) -> State, called after every step of the warm-up and never later.
+        freeze: State -> State, called once when the warm-up ends.
+        needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
+        num_burnin: warm-up steps unless the user says otherwise.
+        min_draws: draws before the first look at their error.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    init: Callable[[Tensor, Potential, float], State]
+    step: Callable[[State, Potential, Noise], tuple[State, Info]]
+    adapt: Callable[[State, Info], State]
+    freeze: Callable[[State], State]
+    needs_full_loss: bool
+    num_burnin: int
+    min_draws: int

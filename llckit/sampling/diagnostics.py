@@ -1,0 +1,117 @@
+"""R-hat, effective sample size and Monte Carlo standard error of draws from several chains.
+
+All follow Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Analysis 16, 2021; arXiv 1903.08008) and agree with
+ArviZ to rounding. Draws come as arrays (draws, chains), float64; every chain is split in two first.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from llckit.errors import InputError
+
+MIN_DRAWS = 4
+
+
+def rhat(draws: np.ndarray) -> float:
+    """Split rank-normalised R̂ = √(((N−1)/N W + B/N)/W), the larger of bulk and folded.
+
+    Args:
+        draws: shape (draws, chains).
+
+    Returns:
+        About 1 where chains agree; NaN if a draw is not finite or all are equal.
+    """
+    split = _split(draws)
+    folded = np.abs(split - np.median(split))
+    return max(_plain_rhat(_rank_normal(split)), _plain_rhat(_rank_normal(folded)))
+
+
+def ess_bulk(draws: np.ndarray) -> float:
+    """Effective sample size of the rank-normalised draws.
+
+    Args:
+        draws: shape (draws, chains).
+
+    Returns:
+        Number of independent draws worth as much; NaN if a draw is not finite or all are equal.
+    """
+    return _ess(_rank_normal(_split(draws)))
+
+
+def ess_mean(draws: np.ndarray) -> float:
+    """Effective sample size for the mean.
+
+    Args:
+        draws: shape (draws, chains).
+
+    Returns:
+        Number of independent draws that estimate the mean as well; NaN if a draw is not finite or all are equal.
+    """
+    return _ess(_split(draws))
+
+
+def mcse_mean(draws: np.ndarray) -> float:
+    """Monte Carlo standard error of the mean, sd/√ESS.
+
+    Args:
+        draws: shape (draws, chains).
+
+    Returns:
+        In the unit of the draws; NaN if a draw is not finite or all are equal.
+    """
+    return float(np.std(draws, ddof=1) / np.sqrt(ess_mean(draws)))
+
+
+def _split(draws: np.ndarray) -> np.ndarray:
+    draws = np.asarray(draws, dtype=float)
+    if draws.ndim != 2 or len(draws) < MIN_DRAWS:
+        raise InputError(f"draws have shape {draws.shape}; expected (draws, chains) with at least {MIN_DRAWS} draws")
+    half = len(draws) // 2
+    return np.hstack([draws[:half], draws[-half:]])
+
+
+def _rank_normal(draws: np.ndarray) -> np.ndarray:
+    if not np.isfinite(draws).all():
+        return np.full_like(draws, np.nan)
+    ranks = stats.rankdata(draws).reshape(draws.shape)
+    return stats.norm.ppf((ranks - 3 / 8) / (draws.size + 1 / 4))
+
+
+def _plain_rhat(chains: np.ndarray) -> float:
+    n = len(chains)
+    within = chains.var(axis=0, ddof=1).mean()
+    between = n * chains.mean(axis=0).var(ddof=1)
+    if not within > 0:
+        return float("nan")
+    return float(np.sqrt((between / within + n - 1) / n))
+
+
+def _ess(chains: np.ndarray) -> float:
+    n, m = chains.shape
+    if not np.isfinite(chains).all() or np.ptp(chains) == 0:
+        return float("nan")
+    centred = chains - chains.mean(axis=0)
+    size = 2 ** math.ceil(math.log2(2 * n))
+    power = np.abs(np.fft.rfft(centred, size, axis=0)) ** 2
+    autocov = np.fft.irfft(power, size, axis=0)[:n].mean(axis=1) / n
+    variance = autocov[0] + chains.mean(axis=0).var(ddof=1)
+    rho = 1 - (autocov[0] * n / (n - 1) - autocov) / variance
+    # Geyer's initial sequences: the pairs ρ(2t) + ρ(2t+1) while they are positive, then made monotone.
+    kept = np.zeros(n)
+    kept[0], kept[1] = even, odd = 1.0, rho[1]
+    t = 1
+    while t < n - 3 and even + odd > 0:
+        even, odd = rho[t + 1], rho[t + 2]
+        if even + odd >= 0:
+            kept[t + 1], kept[t + 2] = even, odd
+        t += 2
+    last = t - 2
+    if even > 0:
+        kept[last + 1] = even
+    pairs = np.minimum.accumulate(kept[0 : last + 1 : 2] + kept[1 : last + 2 : 2])
+    tau = -1 + 2 * pairs.sum() + kept[last + 1]
+    return float(n * m / max(tau, 1 / np.log10(n * m)))

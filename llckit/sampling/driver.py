@@ -1,0 +1,157 @@
+"""The loop that turns a posterior and a sampler into a `Trace`: warm-up, draws, stopping."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from llckit.errors import InputError
+from llckit.posterior import Energy, LocalPosterior, curvature
+from llckit.sampling.base import Noise, Sampler
+from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
+
+RHAT_LIMIT = 1.05  # above it, chains have not mixed
+SMALLEST = 0.5  # rel_tol is relative to at least half a parameter's worth, so that λ near 0 can be reached
+GROWTH = (
+    1.25,
+    2.0,
+)  # the next look comes after the draws that seem needed, within these multiples of what is there
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the chains did, draw by draw; arrays (draws, chains), float64, warm-up left out.
+
+    Attributes:
+        excess: nβ (L(w) − L(w*)); its mean is the LLC.
+        distance2: ‖w − w*‖².
+        virial: (w − w*)·∇U(w), of mean `dim` under the exact posterior.
+        acceptance: Metropolis acceptance probability.
+        grad_evals: gradients computed by each chain, warm-up included.
+        num_burnin: steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
+        step_size: ε after warm-up.
+        rel_tol: the relative error the draws were to reach, or None if their number was given.
+        diverged: whether a chain left the finite numbers.
+    """
+
+    excess: np.ndarray
+    distance2: np.ndarray
+    virial: np.ndarray
+    acceptance: np.ndarray
+    grad_evals: int
+    num_burnin: int
+    step_size: float
+    rel_tol: float | None
+    diverged: bool
+
+
+def sample(
+    posterior: LocalPosterior,
+    sampler: Sampler,
+    *,
+    seed: int = 0,
+    num_burnin: int | None = None,
+    num_draws: int | None = None,
+    rel_tol: float = 0.01,
+    max_grad_evals: int,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Trace:
+    """Run all chains of one checkpoint from w*.
+
+    Draws are added until their mean is known to `rel_tol`, or the budget ends. Chains that turn out not to have mixed
+    are warmed up again where they are, twice as long: landscapes can be sharper away from w*.
+
+    Args:
+        posterior: the potential, one row a chain.
+        sampler: how to move.
+        seed: of the noise.
+        num_burnin: warm-up steps; None takes the sampler's own number.
+        num_draws: draws per chain; None stops by `rel_tol`.
+        rel_tol: the standard error to reach, relative to the mean (taken as at least ½).
+        max_grad_evals: gradients per chain after which sampling ends all the same.
+        batch_size: samples a gradient; None uses all.
+        progress: whether to show a bar on a terminal.
+
+    Returns:
+        The trace.
+
+    Raises:
+        InputError: minibatches for a sampler that needs the full loss.
+    """
+    if batch_size is not None and sampler.needs_full_loss:
+        raise InputError(
+            f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, or use sgld"
+        )
+    center = posterior.point.weights
+    noise = Noise(seed, posterior.rows, center)
+
+    def potential(weights: Tensor) -> Energy:
+        if batch_size is None:
+            return posterior(weights)
+        return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
+
+    stiffest = float((posterior.n_beta * curvature(posterior).largest + posterior.localization).max())
+    state = sampler.init(center.repeat(posterior.rows, 1), potential, max(stiffest, 1e-12))
+    burnin = sampler.num_burnin if num_burnin is None else num_burnin
+    records: list[np.ndarray] = []
+    spent = warmed = 0
+    diverged, step_size = False, 0.0
+    bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
+
+    def advance(*, adapting: bool) -> np.ndarray:
+        nonlocal state, step_size, spent
+        state, info = sampler.step(state, potential, noise)
+        step_size = info.step_size
+        if adapting:
+            state = sampler.adapt(state, info)
+        spent += info.grad_evals
+        bar.update()
+        virial = ((info.weights - center) * info.energy.grad).sum(1, dtype=torch.float64)
+        columns = info.energy.excess, info.energy.distance2, virial, info.acceptance
+        return torch.stack(columns).cpu().numpy()
+
+    with bar, torch.no_grad():
+        done = False
+        while not done:
+            look = max(sampler.min_draws, burnin // 2) if num_draws is None else num_draws
+            bar.total = warmed + len(records) + burnin + look
+            limit = max_grad_evals if records else max_grad_evals / 2
+            for _ in range(burnin):
+                advance(adapting=True)
+                warmed += 1
+                if spent >= limit:
+                    break
+            if records and spent >= max_grad_evals:
+                break  # nothing left to draw with: what the last round drew is the answer
+            state = sampler.freeze(state)
+            warmed += len(records)
+            records.clear()
+            mixed = True
+            while mixed and not done:
+                records.append(advance(adapting=False))
+                diverged = not np.isfinite(records[-1]).all()
+                done = diverged or len(records) == num_draws or (spent >= max_grad_evals and len(records) >= MIN_DRAWS)
+                if num_draws is None and len(records) == look and not done:
+                    excess = np.stack([record[0] for record in records])
+                    mixed = rhat(excess) <= RHAT_LIMIT
+                    error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
+                    done = mixed and error <= goal
+                    needed = 1.05 * look * (error / goal) ** 2
+                    look = math.ceil(np.clip(needed, GROWTH[0] * look, GROWTH[1] * look))
+                    bar.total = warmed + look
+                    bar.set_postfix(llc=f"{excess.mean():.3g}±{error:.1g}", refresh=False)
+            burnin = 2 * max(burnin, len(records))
+    return Trace(
+        *np.stack(records, axis=1),
+        grad_evals=spent,
+        num_burnin=warmed,
+        step_size=step_size,
+        rel_tol=rel_tol if num_draws is None else None,
+        diverged=diverged,
+    )

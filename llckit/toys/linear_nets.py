@@ -1,0 +1,149 @@
+"""Linear networks whose local learning coefficient is known: deep ones at their deepest point, two-layer ones anywhere.
+
+The loss is the population loss under whitened inputs and no noise, K(W) = ‖W_L ⋯ W_1 − T‖_F², so that nothing but the
+sampler separates an estimate from the closed form.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from llckit.errors import InputError
+
+
+class LinearNet(nn.Module):
+    """W_L ⋯ W_1 without biases, its target T kept beside it."""
+
+    target: Tensor
+
+    def __init__(self, weights: Sequence[Tensor], target: Tensor | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ParameterList([nn.Parameter(w.clone()) for w in weights])
+        product = torch.linalg.multi_dot(list(reversed(weights))) if len(weights) > 1 else weights[0]
+        self.register_buffer("target", product.clone() if target is None else target)
+
+    def forward(self) -> Tensor:
+        """The end-to-end matrix, shape (H_L, H_0)."""
+        product = self.layers[0]
+        for layer in itertools.islice(self.layers, 1, None):
+            product = layer @ product
+        return product
+
+
+def matrix_loss(model: nn.Module, batch: object) -> Tensor:
+    """‖W_L ⋯ W_1 − T‖_F², the population loss; the batch is not looked at."""
+    return (model() - model.target).square().sum()
+
+
+def deepest_point(widths: Sequence[int], rank: int, seed: int = 0) -> list[Tensor]:
+    """Random weights of a deep linear net of which every layer has rank r, as has the product.
+
+    W_s = Q_s diag(c) Q_{s−1}ᵀ with random orthonormal frames Q_s (H_s × r) and singular values c in 0.8 … 1.2.
+
+    Args:
+        widths: H_0 … H_L.
+        rank: r, at most the smallest width.
+        seed: of the frames.
+
+    Returns:
+        W_1 … W_L, shapes (H_s, H_{s−1}).
+
+    Raises:
+        InputError: fewer than two widths or an impossible rank.
+    """
+    _check(widths, rank)
+    generator = torch.Generator().manual_seed(seed)
+    frames = [torch.linalg.qr(torch.randn(h, rank, generator=generator, dtype=torch.float64))[0] for h in widths]
+    values = torch.linspace(0.8, 1.2, rank, dtype=torch.float64)
+    return [(b * values @ a.T).float() for a, b in itertools.pairwise(frames)]
+
+
+def two_layer_point(shape: tuple[int, int, int], ranks: tuple[int, int, int], seed: int = 0) -> list[Tensor]:
+    """Random A (H × N) of rank a and B (M × H) of rank b whose product has rank r.
+
+    Args:
+        shape: (N, H, M), input, hidden and output width.
+        ranks: (a, b, r) with r <= min(a, b), a + b − r <= H, a <= N, b <= M.
+        seed: of the frames.
+
+    Returns:
+        [A, B].
+
+    Raises:
+        InputError: no such pair exists.
+    """
+    (n, h, m), (a, b, r) = shape, ranks
+    _check(shape, r)
+    if not (r <= min(a, b) and a + b - r <= h and a <= n and b <= m):
+        raise InputError(f"no A ({h} x {n}) of rank {a} and B ({m} x {h}) of rank {b} have a product of rank {r}")
+    generator = torch.Generator().manual_seed(seed)
+
+    def frame(rows: int, columns: int) -> Tensor:
+        return torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=torch.float64))[0]
+
+    hidden = frame(h, a + b - r)
+    first = hidden[:, :a] @ frame(n, a).T
+    second = frame(m, b) @ torch.cat([hidden[:, :r], hidden[:, a:]], 1).T
+    return [first.float(), second.float()]
+
+
+def deep_linear_llc(widths: Sequence[int], rank: int) -> tuple[float, int]:
+    """λ and its multiplicity at the deepest point of a deep linear net (Aoyagi, arXiv 2411.19920 and earlier).
+
+    With Δ_s = H_s − r and Σ the unique set with max_Σ Δ < min_{Σᶜ} Δ, S = Σ_Σ Δ >= ℓ max_Σ Δ, S < ℓ min_{Σᶜ} Δ,
+    ℓ = |Σ| − 1, M = ⌈S/ℓ⌉, a = S − (M − 1)ℓ:
+    λ = (r(H_0 + H_L) − r²)/2 + a(ℓ − a)/4ℓ − (ℓ(ℓ − 1)/4)(S/ℓ)² + ½ Σ_{i<j∈Σ} Δ_iΔ_j, m = a(ℓ − a) + 1.
+
+    Args:
+        widths: H_0 … H_L.
+        rank: r.
+
+    Returns:
+        (λ, m).
+
+    Raises:
+        InputError: fewer than two widths or an impossible rank.
+    """
+    _check(widths, rank)
+    excess = sorted(h - rank for h in widths)
+    regular = (rank * (widths[0] + widths[-1]) - rank**2) / 2
+    for size in range(2, len(excess) + 1):
+        inside, outside = excess[:size], excess[size:]
+        ell, total = size - 1, sum(inside)
+        follows = not outside or (inside[-1] < outside[0] and total < ell * outside[0])
+        if follows and total >= ell * inside[-1]:
+            ceiling = math.ceil(total / ell)
+            a = total - (ceiling - 1) * ell
+            pairs = (total**2 - sum(x * x for x in inside)) / 2
+            return regular + a * (ell - a) / (4 * ell) - (ell - 1) * total**2 / (4 * ell) + pairs / 2, a * (ell - a) + 1
+    raise AssertionError(f"no active set for widths {widths}, rank {rank}")  # the set exists for every tuple
+
+
+def two_layer_llc(shape: tuple[int, int, int], ranks: tuple[int, int, int]) -> tuple[float, int]:
+    """λ and multiplicity of a two-layer linear net at a solution with ranks a, b and product rank r.
+
+    λ = q/2 + ½ min_{0<=t<=min(h,n)} [hn + t(p − h − n) + t²], q = Ma + bN − ab, p = M − b, n = N − a,
+    h = H − a − b + r; m counts the minimisers. At a = b = r this is Aoyagi & Watanabe (Neural Networks 18, 2005).
+
+    Args:
+        shape: (N, H, M).
+        ranks: (a, b, r).
+
+    Returns:
+        (λ, m).
+    """
+    (width_in, hidden, width_out), (a, b, r) = shape, ranks
+    q = width_out * a + b * width_in - a * b
+    p, n, h = width_out - b, width_in - a, hidden - a - b + r
+    values = [h * n + t * (p - h - n) + t * t for t in range(min(h, n) + 1)]
+    return q / 2 + min(values) / 2, values.count(min(values))
+
+
+def _check(widths: Sequence[int], rank: int) -> None:
+    if len(widths) < 2 or min(widths) < 1 or not 0 <= rank <= min(widths):
+        raise InputError(f"widths {tuple(widths)}, rank {rank}: expected two or more widths >= 1 and 0 <= rank <= all")
