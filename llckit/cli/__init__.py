@@ -1,1 +1,99 @@
-"""cli."""
+"""The command line: `llckit COMMAND`. Exit codes: 0 done, 1 the run failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from llckit.cli import commands
+from llckit.cli.demo import DEMOS, demo
+from llckit.errors import EstimationError, InputError
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="llckit", description="How complex a network really is while it trains, and when it changes.")
+    actions = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=summary, description=summary)
+        action.set_defaults(run=run)
+        return action
+
+    action = add("demo", demo, "train a small net, record, estimate, detect and report")
+    action.add_argument("name", nargs="?", default="grokking", choices=sorted(DEMOS), help="which (default: grokking)")
+    action.add_argument("--out", metavar="DIR", help="folder for all results (default: demo-NAME)")
+
+    action = add("import", commands.import_files, "copy .pt, .pth, .bin, .ckpt or .safetensors files into a store")
+    action.add_argument("sources", nargs="+", metavar="SRC", help="files, or folders of them; the step is in the name")
+    action.add_argument("store", metavar="STORE", help="the store, made if missing")
+
+    action = add("info", commands.info, "what a store holds")
+    action.add_argument("store", metavar="STORE")
+    action.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+    action = add("verify", commands.verify, "check every byte of a store against its checksums")
+    action.add_argument("store", metavar="STORE")
+
+    action = add("estimate", commands.estimate, "the LLC of every checkpoint of a store; resumes where it stopped")
+    action.add_argument("store", metavar="STORE")
+    action.add_argument(
+        "--task", required=True, metavar="FILE.py:NAME", help="an llckit.Task, or a function giving one"
+    )
+    action.add_argument("--out", metavar="CURVE.csv", help="write the curve to a new file")
+    action.add_argument("--steps", metavar="A,B,…", type=_steps, help="only these checkpoints")
+    action.add_argument("--n-beta", type=float, metavar="X", help="default: n/ln(n)")
+    action.add_argument("--localization", type=float, metavar="X", help="default: chosen, and told")
+    action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+
+    action = add("detect", commands.detect, "find the transitions of a curve")
+    action.add_argument("curve", metavar="CURVE.csv", help="columns step, loss, llc[, llc_se][, llc_chain_*]")
+    action.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    action.add_argument("--plot", metavar="FILE.png", help="also draw the curve and its stages")
+
+    action = add("bench", commands.bench, "estimate toys whose LLC is known, and show the errors")
+    action.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+    action = add("report", commands.report, "one HTML page with the curve, its stages and its diagnostics")
+    action.add_argument("source", metavar="STORE|CURVE.csv", help="a store that was estimated, or a curve")
+    action.add_argument("-o", "--out", required=True, metavar="REPORT.html")
+    return parser
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of steps such as 0,100,200") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: words after `llckit`; None takes the program's own.
+
+    Returns:
+        The exit code.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (InputError, EstimationError) as error:
+        print(f"llckit {arguments.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+    except KeyboardInterrupt:
+        kept = "what is finished is kept; the same command goes on from there"
+        print(f"\nllckit {arguments.command}: interrupted; {kept}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to be said to it
+        return 1

@@ -2,6 +2,6 @@
 
 from llckit.llc.curve import LLCCurve
 from llckit.llc.estimate import LLCEstimate, Outcome, estimate_llc
-from llckit.llc.run import estimate_curve
+from llckit.llc.run import estimate_curve, kept_curves
 
-__all__ = ["LLCCurve", "LLCEstimate", "Outcome", "estimate_curve", "estimate_llc"]
+__all__ = ["LLCCurve", "LLCEstimate", "Outcome", "estimate_curve", "estimate_llc", "kept_curves"]

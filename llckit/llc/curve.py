@@ -108,7 +108,11 @@ class LLCCurve:
             InputError: the file exists, or its folder does not.
         """
         chains = np.empty((len(self), 0)) if self.llc_per_chain is None else self.llc_per_chain
-        columns: dict[str, Sequence[object]] = {"step": self.step.tolist(), "loss": self.loss, "llc": self.llc}
+        columns: dict[str, Sequence[object] | np.ndarray] = {
+            "step": self.step.tolist(),
+            "loss": self.loss,
+            "llc": self.llc,
+        }
         if self.mcse is not None:
             columns["llc_se"] = self.mcse
         columns |= {f"llc_chain_{c}": chains[:, c] for c in range(chains.shape[1])}

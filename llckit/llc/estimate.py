@@ -18,7 +18,7 @@ from llckit.sampling import Sampler, Trace, ess_bulk, hmc, mcse_mean, rhat, samp
 from llckit.sampling.driver import RHAT_LIMIT
 
 REL_TOL = 0.01
-MAX_GRAD_EVALS = 30_000  # per chain; a trajectory of the default sampler takes 10.5 on average
+MAX_GRAD_EVALS = 30_000  # per chain; a trajectory of the default sampler takes 5.5 on average
 Z95 = 1.959963984540054
 
 
@@ -39,10 +39,12 @@ class Outcome(enum.Enum):
 
 _ADVICE = {
     Outcome.CONVERGED: "The chains agree and the error bar is as small as asked.",
-    Outcome.BUDGET_EXHAUSTED: "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value.",
+    Outcome.BUDGET_EXHAUSTED: (
+        "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value."
+    ),
     Outcome.NOT_MIXED: (
-        "The chains disagree (R-hat above 1.05), so the error bar is too small; raise max_grad_evals, or look at a smaller "
-        "n_beta or a larger localization."
+        "The chains disagree (R-hat above 1.05), so the error bar is too small; raise max_grad_evals, or look at a "
+        "smaller n_beta or a larger localization."
     ),
     Outcome.NOT_A_MINIMUM: (
         "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use behavioral_task, or a "

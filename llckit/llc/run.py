@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,15 +90,40 @@ def estimate_curve(
     estimates: list[LLCEstimate] = []
     for step in tqdm(chosen, desc="checkpoints", disable=None if progress else True):
         point = task.point(store.load(step))
-        key = _key(
-            store.manifest(step).weights_hash, _fingerprint(task, point), _describe(task, point, scale, settings)
-        )
+        described = _describe(task, point, scale, settings)
+        weights_hash = store.manifest(step).weights_hash
+        key = _key(weights_hash, _fingerprint(task, point), described)
         kept = results.get(key)
         if kept is None:
-            kept = estimate_point(task, point, scale, settings).to_dict()
+            estimate = estimate_point(task, point, scale, settings).to_dict()
+            kept = {"weights_hash": weights_hash, "settings": described, "estimate": estimate}
             results.put(key, kept)
-        estimates.append(LLCEstimate.from_dict(kept))
+        estimates.append(LLCEstimate.from_dict(kept["estimate"]))
     return LLCCurve.from_estimates(chosen, estimates)
+
+
+def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
+    """The curves whose estimates a store already holds, without any task.
+
+    Args:
+        store: the checkpoints.
+
+    Returns:
+        The most recently computed curve by whether it is behavioral; a kind that was never estimated is missing.
+    """
+    step_of = {store.manifest(step).weights_hash: step for step in reversed(store.steps)}
+    groups: dict[str, dict[int, LLCEstimate]] = {}
+    for kept in _Results(store.path / FOLDER).newest_last():
+        if kept.get("weights_hash") in step_of:
+            group = _key(kept["settings"])
+            merged = groups.pop(group, {}) | {step_of[kept["weights_hash"]]: LLCEstimate.from_dict(kept["estimate"])}
+            groups[group] = merged
+    curves: dict[bool, LLCCurve] = {}
+    for by_step in groups.values():
+        steps = sorted(by_step)
+        curve = LLCCurve.from_estimates(steps, [by_step[step] for step in steps])
+        curves[curve.behavioral] = curve
+    return curves
 
 
 def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] | None) -> list[int]:
@@ -132,9 +157,12 @@ def _scale_of_store(
     asked = {"version": VERSION, "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
-    if kept is not None and kept["step"] in store.steps:
-        if kept["fingerprint"] == _fingerprint(task, task.point(store.load(kept["step"]))):
-            return Scale(kept["n_beta"], kept["localization"], kept["rule"])
+    if (
+        kept is not None
+        and kept["step"] in store
+        and kept["fingerprint"] == _fingerprint(task, task.point(store.load(kept["step"])))
+    ):
+        return Scale(kept["n_beta"], kept["localization"], kept["rule"])
     step = store.steps[-1]
     point = task.point(store.load(step))
     scale = choose_scale(task, point, n_beta, localization)
@@ -182,6 +210,13 @@ class _Results:
             return None
         except ValueError:
             return None  # damaged: computing it again is cheaper than asking
+
+    def newest_last(self) -> Iterator[dict[str, Any]]:
+        files = sorted(self._folder.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+        for file in files:
+            kept = self.get(file.stem)
+            if kept is not None:
+                yield kept
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         self._folder.mkdir(exist_ok=True)

@@ -29,12 +29,12 @@ def behavioral_task(task: Task) -> Task:
             `.logits`.
 
     Returns:
-        A task of the same model, data and n.
+        A task of the same model, data and n (the task itself if it is behavioral already).
 
     Raises:
         InputError: the outputs cannot be seen, or the loss is not curved in them.
     """
-    return _BehavioralTask(task)
+    return task if task.behavioral else _BehavioralTask(task)
 
 
 class _BehavioralTask(Task):
@@ -42,7 +42,7 @@ class _BehavioralTask(Task):
 
     def __init__(self, task: Task) -> None:
         self.__dict__.update(task.__dict__)
-        self._user_loss = task._module.loss_fn
+        self._user_loss = task.loss_fn
         batch, size = next(task.samples.chunks(PROBE))
         output, _ = self._run(self.model, batch)
         if output.dim() == 0 or output.shape[0] != size:
@@ -56,6 +56,7 @@ class _BehavioralTask(Task):
 
         at, shift = normal(*output.shape), 0.1 * normal(*output.shape)
 
+        @torch.no_grad()
         def user(new: Tensor) -> float:
             return float(self._run(self.model, batch, replace=new)[1].double().mean())
 
@@ -74,7 +75,8 @@ class _BehavioralTask(Task):
                 "the loss is not curved in the model's outputs, so their distance has no unit; expected a loss such as "
                 "cross-entropy or squared error of what model(...) returns"
             )
-        self._module = _Loss(self.model, self._loss_to_targets)
+        self.loss_fn = self._loss_to_targets
+        self._module = _Loss(self.model, self.loss_fn)
 
     def _run(self, model: nn.Module, batch: Tree, replace: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The model's output inside one call of the user's loss, and that loss; `replace` is put in its place."""

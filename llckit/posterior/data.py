@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler, default_collate
 from tqdm import tqdm
 
 from llckit.errors import InputError
@@ -32,7 +32,7 @@ def tree_map(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
     Raises:
         InputError: a leaf is neither a tensor nor a NumPy array.
     """
-    if isinstance(tree, np.ndarray):
+    if isinstance(tree, np.ndarray) and tree.dtype != object:
         tree = torch.as_tensor(tree)
     if isinstance(tree, Tensor):
         return function(tree)
@@ -62,6 +62,7 @@ class Samples:
             samples; a map-style `Dataset`; or a `DataLoader`, of which the dataset, collate function and batch
             size are used and the order is not: a shuffling loader is welcome.
         device: where the tensors are kept.
+        half_to: the type that half-precision tensors become; None leaves them.
 
     Attributes:
         n: number of samples.
@@ -71,25 +72,30 @@ class Samples:
         InputError: no samples, unequal lengths, or data that cannot be indexed.
     """
 
-    def __init__(self, data: Any, device: torch.device | str = "cpu") -> None:
+    def __init__(self, data: Any, device: torch.device | str = "cpu", half_to: torch.dtype | None = None) -> None:
+        def place(tensor: Tensor) -> Tensor:
+            is_half = tensor.dtype in (torch.float16, torch.bfloat16)
+            return tensor.detach().to(device, half_to if is_half else None)
+
         self.reread: tuple[Tree, Tree] | None = None
         if isinstance(data, (Tensor, np.ndarray, Mapping)) or (
             isinstance(data, (tuple, list)) and data and all(isinstance(x, (Tensor, np.ndarray)) for x in data)
         ):
-            blocks = [tree_map(lambda x: x, data)]
+            blocks = [tree_map(place, data)]
         else:
-            blocks = self._read(data)
+            blocks = self._read(data, place)
         sizes = [_length(block) for block in blocks]
         self.n = sum(sizes)
         if self.n == 0:
             raise InputError("data is empty: expected at least one sample")
-        self._blocks = [tree_map(lambda x: x.detach().to(device), block) for block in _merge(blocks)]
+        self._blocks = _merge(blocks)
         self._sizes = [_length(block) for block in self._blocks]
 
-    def _read(self, data: Any) -> list[Tree]:
+    def _read(self, data: Any, place: Callable[[Tensor], Tensor]) -> list[Tree]:
         dataset, collate, size = data, default_collate, COLLATE_SIZE
         if isinstance(data, DataLoader):
             dataset, collate, size = data.dataset, data.collate_fn, data.batch_size or COLLATE_SIZE
+            _check_order(data)
         if isinstance(dataset, IterableDataset) or not (
             hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
         ):
@@ -102,7 +108,15 @@ class Samples:
             raise InputError("data is empty: expected at least one sample")
 
         def read(indices: Sequence[int]) -> Tree:
-            return tree_map(lambda x: x, collate([dataset[i] for i in indices]))
+            try:
+                batch = collate([dataset[i] for i in indices])
+            except Exception as error:
+                raise InputError(
+                    f"reading samples {indices[0]} to {indices[-1]} of the data ({type(data).__name__}) failed: "
+                    f"{type(error).__name__}: {error}. Expected tensors with one row per sample, or a Dataset whose "
+                    "samples collate into batches"
+                ) from error
+            return tree_map(place, batch)
 
         starts = tqdm(range(0, n, size), desc="reading data", disable=None, leave=False)
         blocks = [read(range(i, min(i + size, n))) for i in starts]
@@ -143,9 +157,10 @@ class Samples:
         """
         new = object.__new__(Samples)
         new.n, new.reread, new._sizes = self.n, None, self._sizes
-        values = [function(batch) for batch, _ in self.chunks(size)]
-        per_block = torch.split(torch.cat(values), self._sizes) if self.is_indexable else values
-        new._blocks = list(zip(self._blocks, per_block, strict=True))
+        new._blocks = []
+        for block, length in zip(self._blocks, self._sizes, strict=True):
+            pieces = [tree_map(lambda x, a=a: x[a : a + size], block) for a in range(0, length, size)]
+            new._blocks.append((block, torch.cat([function(piece) for piece in pieces])))
         return new
 
     def gather(self, indices: Tensor) -> Tree:
@@ -169,7 +184,7 @@ class Samples:
 
 
 def _length(tree: Tree) -> int:
-    shapes: list[tuple[int, ...]] = [tuple(x.shape) for x in leaves(tree)]
+    shapes = [list(x.shape) for x in leaves(tree)]
     if not shapes:
         raise InputError("data is empty: expected at least one tensor of samples")
     if any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
@@ -179,9 +194,28 @@ def _length(tree: Tree) -> int:
     return shapes[0][0]
 
 
+def _check_order(loader: DataLoader) -> None:
+    # A loader's order does not matter; a sampler that leaves samples out or weighs them changes what L is.
+    if isinstance(loader.dataset, IterableDataset):
+        return
+    if loader.batch_sampler is None:
+        raise InputError(
+            "data is a DataLoader with batch_size=None, whose items are batches already; expected a Dataset of single "
+            "samples, or the tensors themselves"
+        )
+    total, drawn = len(loader.dataset), len(loader.sampler)  # pyright: ignore[reportArgumentType]
+    if drawn != total or isinstance(loader.sampler, WeightedRandomSampler):
+        raise InputError(
+            f"data is a DataLoader whose sampler ({type(loader.sampler).__name__}) draws {drawn} of {total} samples; "
+            "the loss needs to know which: give it torch.utils.data.Subset(dataset, indices) instead"
+        )
+
+
 def _merge(blocks: list[Tree]) -> list[Tree]:
+    if len({len(leaves(block)) for block in blocks}) > 1:
+        raise InputError("the collate function gives batches of different structure; expected the same in all")
     columns = list(zip(*(leaves(block) for block in blocks), strict=True))
     if any(len({(x.shape[1:], x.dtype) for x in column}) > 1 for column in columns):
         return blocks
-    merged = iter([torch.cat(column) if len(column) > 1 else column[0] for column in columns])
+    merged = iter([torch.cat(column) if len(blocks) > 1 else column[0] for column in columns])
     return [tree_map(lambda _: next(merged), blocks[0])]

@@ -20,6 +20,7 @@ from llckit.posterior.data import Samples, Tree, tree_map
 
 PROBE = 8  # samples in the batch that tries the loss at the door
 NAMES_SHOWN = 5
+HALF = (torch.float16, torch.bfloat16)
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -69,6 +70,9 @@ class Task:
     Attributes:
         n: number of samples.
         dim: number of sampled parameters.
+        model: the copy, in evaluation mode.
+        loss_fn: as given.
+        samples: the data.
         vmaps: whether all rows run in one batched forward (else row by row).
 
     Raises:
@@ -91,25 +95,31 @@ class Task:
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if not callable(loss_fn):
             raise InputError(f"loss_fn is a {type(loss_fn).__name__}; expected loss_fn(model, batch) -> loss")
+        was_half = any(p.requires_grad and p.dtype in HALF for p in model.parameters())
         model = _prepare(model)
         if device is None:
             device = next(model.parameters()).device
-        self.device = torch.device(device)
-        self.model = model.to(self.device)
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device} cannot be used: {error}") from error
+        self.loss_fn = loss_fn
         self._module = _Loss(self.model, loss_fn)
-        self.samples = Samples(data, self.device)
+        sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.dtype = next(iter(sampled.values())).dtype
+        self.samples = Samples(data, self.device, half_to=self.dtype if was_half else None)
         self.n = self.samples.n if n is None else n
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:
             raise InputError(
                 f"n is {self.n!r}; expected at least 2 samples, since the inverse temperature 1/ln(n) needs ln(n) > 0"
             )
-        sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shapes = {name: p.shape for name, p in sampled.items()}
         self.sizes = [p.numel() for p in sampled.values()]
         self.dim = sum(self.sizes)
-        self.dtype = next(iter(sampled.values())).dtype
-        self._check_loss()
-        self.vmaps = self._can_vmap()
+        with torch.enable_grad():
+            self._check_loss()
+            self.vmaps = self._can_vmap()
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
@@ -122,7 +132,7 @@ class Task:
         Raises:
             InputError: a name is missing, unknown, or has another shape.
         """
-        own = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        own = {name: tuple(tensor.shape) for name, tensor in _tensors(self.model.state_dict()).items()}
         problems = [f"{name}: missing" for name in own if name not in shapes]
         problems += [f"{name}: not in the model" for name in shapes if name not in own]
         problems += [
@@ -149,17 +159,20 @@ class Task:
         Raises:
             InputError: names or shapes differ, tied weights differ, or values are not finite.
         """
-        own = self.model.state_dict()
-        if state is None:
-            state = own
+        own = _tensors(self.model.state_dict())
+        state = own if state is None else _tensors(state)
         self.check_names({name: tuple(tensor.shape) for name, tensor in state.items()})
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        # Buffers may hold -inf: the mask of causal attention does.
         broken = [
-            name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()
+            name
+            for name, value in state.items()
+            if not (torch.isfinite(value).all() if name in parameters else not torch.isnan(value).any())
         ]
         if broken:
             raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}: nothing can be estimated")
         names: dict[int, str] = {}
-        for name, tensor in self.model.named_parameters(remove_duplicate=False):
+        for name, tensor in parameters.items():
             first = names.setdefault(id(tensor), name)
             if not torch.equal(state[first], state[name]):
                 raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
@@ -275,6 +288,11 @@ class Task:
         return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
+def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    # Modules may keep extra state that is no tensor; it is never sampled.
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
 def _prepare(model: nn.Module) -> nn.Module:
     """An evaluation-mode copy of `model` whose sampled parameters share one real floating type."""
     try:
@@ -283,6 +301,8 @@ def _prepare(model: nn.Module) -> nn.Module:
         raise InputError(
             f"the model cannot be copied ({error}); expected an nn.Module that deepcopy accepts"
         ) from error
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise InputError("the model has lazy parameters without a shape; run one batch through it first")
     sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not sum(p.numel() for p in sampled.values()):
         raise InputError("the model has no parameter with requires_grad=True: there is nothing to sample")
@@ -325,7 +345,7 @@ def load_task(reference: str) -> Task:
         task = found() if callable(found) and not isinstance(found, Task) else found
     except InputError as error:
         raise InputError(f"task {reference}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"task file {path} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(file.resolve().parent))

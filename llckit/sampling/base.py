@@ -55,7 +55,7 @@ class Noise:
     def __init__(self, seed: int, rows: int, like: Tensor) -> None:
         self._like = like
         self._rows = [_generator(seed, r) for r in range(rows)]
-        self._shared = _generator(seed, rows, 1)
+        self._shared = _generator(seed, 0, 1)
 
     def normal(self, dim: int) -> Tensor:
         """Standard normal numbers, shape (rows, dim)."""

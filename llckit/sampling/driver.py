@@ -142,6 +142,8 @@ def sample(
                     mixed = rhat(excess) <= RHAT_LIMIT
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
                     done = mixed and error <= goal
+                    if not mixed:
+                        break
                     needed = 1.05 * look * (error / goal) ** 2
                     look = math.ceil(np.clip(needed, GROWTH[0] * look, GROWTH[1] * look))
                     bar.total = warmed + look

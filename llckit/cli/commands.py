@@ -1,0 +1,201 @@
+"""What each command does; every one takes the parsed arguments and returns an exit code."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from llckit.errors import InputError
+from llckit.llc import LLCCurve, Outcome, estimate_curve, estimate_llc, kept_curves
+from llckit.plotting import check_new_file, plot_curve, save_figure
+from llckit.posterior import behavioral_task, load_task
+from llckit.report import write_report
+from llckit.store import CheckpointStore, import_checkpoints
+from llckit.toys import catalog
+from llckit.transitions import Transition, detect_transitions
+
+
+def import_files(arguments: Namespace) -> int:
+    """`llckit import SRC... STORE`: copy foreign checkpoints into a store."""
+    missing = [source for source in arguments.sources if not Path(source).exists()]
+    if missing:
+        raise InputError(f"{', '.join(missing)}: no such file or folder")
+    store = CheckpointStore(arguments.store)
+    steps = import_checkpoints(arguments.sources, store, progress=True)
+    print(f"{len(steps)} checkpoints in {store.path}: steps {steps[0]} … {steps[-1]}")
+    return 0
+
+
+def info(arguments: Namespace) -> int:
+    """`llckit info STORE`: what is there, without reading weights."""
+    store = CheckpointStore(arguments.store, create=False)
+    manifests = [store.manifest(step) for step in store.steps]
+    last = manifests[-1]
+    found: dict[str, Any] = {
+        "store": str(store.path),
+        "checkpoints": len(manifests),
+        "first_step": manifests[0].step,
+        "last_step": last.step,
+        "tensors": len(last.tensors),
+        "numbers": sum(math.prod(tensor.shape) for tensor in last.tensors),
+        "bytes": sum(tensor.nbytes for manifest in manifests for tensor in manifest.tensors),
+        "metadata": sorted({key for manifest in manifests for key in manifest.metadata}),
+        "steps_with_nan_or_inf": [manifest.step for manifest in manifests if manifest.nonfinite],
+        "estimated": {_kind(curve.behavioral): len(curve) for curve in kept_curves(store).values()},
+    }
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['store']}: {found['checkpoints']} checkpoints, steps {found['first_step']} … {found['last_step']}")
+    print(f"{found['numbers']} numbers in {found['tensors']} tensors each, {found['bytes'] / 1e6:.1f} MB in all")
+    print(f"metadata: {', '.join(found['metadata']) or 'none'}")
+    if found["steps_with_nan_or_inf"]:
+        print(f"NaN or inf in the weights of steps {', '.join(map(str, found['steps_with_nan_or_inf']))}")
+    done = [f"{count} ({kind} loss)" for kind, count in found["estimated"].items()]
+    print(f"estimated: {', '.join(done) or 'none'}")
+    return 0
+
+
+def verify(arguments: Namespace) -> int:
+    """`llckit verify STORE`: read everything, compare checksums."""
+    store = CheckpointStore(arguments.store, create=False)
+    damages = store.verify()
+    for damage in damages:
+        print(f"step {damage.step}: {damage.file}: {damage.message}")
+    print(f"{len(store)} checkpoints, {len({damage.step for damage in damages})} damaged")
+    return 1 if damages else 0
+
+
+def estimate(arguments: Namespace) -> int:
+    """`llckit estimate STORE --task FILE.py:NAME`: the LLC along the run."""
+    if arguments.out is not None:
+        check_new_file(arguments.out)
+    store = CheckpointStore(arguments.store, create=False)
+    task = load_task(arguments.task)
+    curve = estimate_curve(
+        store,
+        behavioral_task(task) if arguments.behavioral else task,
+        steps=arguments.steps,
+        n_beta=arguments.n_beta,
+        localization=arguments.localization,
+    )
+    print_curve(curve)
+    if arguments.out is not None:
+        curve.to_csv(arguments.out)
+        print(f"written to {arguments.out}")
+    return 1 if np.isnan(curve.llc).all() else 0
+
+
+def detect(arguments: Namespace) -> int:
+    """`llckit detect CURVE.csv`: the transitions of a curve."""
+    if arguments.plot is not None:
+        check_new_file(arguments.plot)
+    curve = LLCCurve.from_csv(arguments.curve)
+    transitions = detect_transitions(curve)
+    if arguments.plot is not None:
+        save_figure(plot_curve(curve, transitions, title=Path(arguments.curve).name), arguments.plot)
+    if arguments.json:
+        print(json.dumps(transitions.to_dict()))
+    else:
+        print_transitions(list(transitions))
+    return 0
+
+
+def report(arguments: Namespace) -> int:
+    """`llckit report STORE|CURVE.csv -o report.html`."""
+    check_new_file(arguments.out)
+    source = Path(arguments.source)
+    if source.is_dir():
+        curves = kept_curves(CheckpointStore(source, create=False))
+        if not curves:
+            raise InputError(f"{source} has not been estimated yet; run llckit estimate {source} --task FILE.py:NAME")
+    else:
+        curve = LLCCurve.from_csv(source)
+        curves = {curve.behavioral: curve}
+    main, second = curves.get(False, curves.get(True)), curves.get(True) if False in curves else None
+    assert main is not None  # curves is not empty
+    write_report(arguments.out, main, detect_transitions(main), title=f"llckit: {source.name}", behavioral=second)
+    print(f"written to {arguments.out}")
+    return 0
+
+
+def bench(arguments: Namespace) -> int:
+    """`llckit bench`: every toy with default settings, beside its closed form."""
+    rows: list[dict[str, Any]] = []
+    for toy in tqdm(catalog(), desc="toys", disable=None):
+        begin = time.perf_counter()
+        found = estimate_llc(toy.model, toy.data, toy.loss_fn, progress=False)
+        exact = None if toy.exact is None else toy.exact(found.n_beta, found.localization)
+        rows.append(
+            {
+                "name": toy.name,
+                "lambda": toy.llc,
+                "multiplicity": toy.multiplicity,
+                "exact": exact,
+                "llc": found.llc,
+                "mcse": found.mcse,
+                "z": None if exact is None else (found.llc - exact) / found.mcse,
+                "error": found.llc / toy.llc - 1,
+                "n_beta": found.n_beta,
+                "localization": found.localization,
+                "outcome": found.outcome.value,
+                "seconds": time.perf_counter() - begin,
+            }
+        )
+    if arguments.json:
+        print(json.dumps({"toys": rows}))
+        return 0
+    print(f"{'toy':54} {'λ':>6} {'m':>2} {'exact':>8} {'llc':>8} {'± mcse':>7} {'z':>5} {'vs λ':>7}  outcome")
+    for row in rows:
+        exact, z = (f"{row['exact']:.3f}", f"{row['z']:.1f}") if row["exact"] is not None else ("", "")
+        print(
+            f"{row['name']:54} {row['lambda']:6.3g} {row['multiplicity']:2} {exact:>8} {row['llc']:8.3f} "
+            f"{row['mcse']:7.2g} {z:>5} {100 * row['error']:+6.1f}%  {row['outcome']}"
+        )
+    print("exact: E[nβ (L − L*)] at the nβ and γ used; z: distance from it in standard errors; vs λ: against nβ → ∞")
+    return 0
+
+
+def print_curve(curve: LLCCurve) -> None:
+    """One line a checkpoint, then what failed and what to do about it."""
+    assert curve.mcse is not None  # it was estimated here
+    assert curve.outcome is not None
+    print(f"{'step':>9} {'loss':>12} {'llc':>9} {'± mcse':>8}  outcome")
+    for i, (step, loss, llc) in enumerate(curve):
+        print(f"{step:9} {loss:12.6g} {llc:9.4g} {curve.mcse[i]:8.2g}  {curve.outcome[i].value}")
+    n_beta, localization = (curve.details[name][0] for name in ("n_beta", "localization"))
+    print(f"{_kind(curve.behavioral)} loss, n_beta = {n_beta:.5g}, localization = {localization:.4g}")
+    for outcome, count in Counter(curve.outcome).items():
+        if outcome is not Outcome.CONVERGED:
+            print(f"{count} x {outcome.value}: {outcome.advice}")
+
+
+def print_transitions(transitions: list[Transition]) -> None:
+    """The stages as a table."""
+    if not transitions:
+        print("no transition found")
+        return
+    print(
+        f"{'start':>8} {'end':>8}  {'kind':12} {'hidden':6} {'Δloss':>10} {'ΔLLC':>8} {'probability':>11}  steepest at"
+    )
+    for t in transitions:
+        low, high = t.location_interval
+        print(
+            f"{t.start:8.0f} {t.end:8.0f}  {t.kind:12} {'yes' if t.hidden else 'no':6} {t.delta_loss:10.4g} "
+            f"{t.delta_llc:8.4g} {t.probability:11.2f}  {t.location:.0f} ({low:.0f} … {high:.0f})"
+        )
+    print(
+        "A: loss down, complexity up. B: complexity down while the loss is nearly flat. hidden: the loss shows no sign."
+    )
+
+
+def _kind(behavioral: bool) -> str:
+    return "behavioral" if behavioral else "task"

@@ -1,0 +1,66 @@
+"""`llckit demo`: from a training run to a picture of its transitions, in one command."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from llckit.cli.commands import print_transitions
+from llckit.errors import InputError
+from llckit.llc import estimate_curve
+from llckit.plotting import plot_curve, save_figure
+from llckit.posterior import behavioral_task
+from llckit.report import write_report
+from llckit.store import CheckpointStore, Recorder, mixed_schedule
+from llckit.toys import TrainingRun, digits, modular_addition, staircase, train
+from llckit.transitions import detect_transitions
+
+# A sketch for people who wait: fewer chains and draws than the defaults, so error bars of about 1 %, not less.
+CHAINS, BURNIN, DRAWS = 4, 60, 140
+CHECKPOINTS = 44
+STORE, FINISHED = "run.ckpts", "report.html"
+
+
+class _Demo(NamedTuple):
+    run: Callable[[], TrainingRun]
+    behavioral: bool
+    title: str
+
+
+DEMOS = {
+    "grokking": _Demo(modular_addition, False, "Grokking: addition modulo 43"),
+    "digits": _Demo(digits, False, "Handwritten digits"),
+    "staircase": _Demo(staircase, True, "A linear net learning four modes (behavioral LLC)"),
+}
+
+
+def demo(arguments: Namespace) -> int:
+    """`llckit demo [NAME] [--out DIR]`: an interrupted demo goes on when it is called again."""
+    chosen = DEMOS[arguments.name]
+    out = Path(arguments.out or f"demo-{arguments.name}")
+    if (out / FINISHED).exists():
+        raise InputError(f"{out} holds a finished demo; look at {out / FINISHED}, or choose another --out")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / STORE).exists())):
+        raise InputError(f"{out} exists and is no demo of ours; choose another --out")
+    run = chosen.run()
+    store = CheckpointStore(out / STORE)
+    schedule = mixed_schedule(run.last_step, CHECKPOINTS)
+    if store.steps != schedule:
+        print(f"training: {run.last_step} steps, {run.task.dim} parameters, {run.task.n} samples", flush=True)
+        train(run, Recorder(store, schedule), progress=True)
+    task = behavioral_task(run.task) if chosen.behavioral else run.task
+    print(f"estimating the LLC of {len(store)} checkpoints", flush=True)
+    curve = estimate_curve(store, task, num_chains=CHAINS, num_burnin=BURNIN, num_draws=DRAWS)
+    transitions = detect_transitions(curve)
+    for name in ("curve.csv", "transitions.json", "curve.png"):
+        (out / name).unlink(missing_ok=True)  # left by a demo that was interrupted while writing
+    curve.to_csv(out / "curve.csv")
+    (out / "transitions.json").write_text(json.dumps(transitions.to_dict(), indent=1) + "\n", encoding="utf-8")
+    save_figure(plot_curve(curve, transitions, title=chosen.title), out / "curve.png")
+    write_report(out / FINISHED, curve, transitions, title=chosen.title)
+    print_transitions(list(transitions))
+    print(f"written to {out}: curve.csv, transitions.json, curve.png, {FINISHED}")
+    return 0

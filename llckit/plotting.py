@@ -1,0 +1,354 @@
+"""A picture of a curve: loss above, LLC below, stages shaded. Needs matplotlib, the extra `plot`.
+
+Figures are made with matplotlib's object-oriented interface, so nothing here touches pyplot or a window.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from llckit.errors import InputError
+from llckit.llc import LLCCurve, Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["TransitionLike", "check_new_file", "plot_curve", "save_figure"]
+
+FIGURE_ENDINGS = (".png", ".svg", ".pdf")
+WIDTH, HEIGHT = 6.2, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
+RESOLUTION = 200  # dots per inch of a PNG
+MOST_CHAINS_DRAWN = 8
+LOG_LOSS_FROM = 30.0  # largest over smallest loss from which the loss axis is logarithmic
+Z95 = 1.959963984540054
+TRUSTED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
+LETTER_WIDTH = 0.085  # inches, of the stage labels
+
+# Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive a black-and-white print.
+COLORS = {"A": "#0072B2", "B": "#D55E00", "unclassified": "#777777"}
+HATCHES = {"A": "///", "B": "...", "unclassified": ""}
+MEANINGS = {"A": "type A: LLC rises", "B": "type B: LLC falls", "unclassified": "?: unclassified"}
+
+
+class TransitionLike(Protocol):
+    """What plots and reports read of a transition; steps and changes are floats.
+
+    Attributes:
+        start: step at which the stage begins.
+        end: step at which it ends.
+        start_interval: 95 % interval of `start`.
+        end_interval: 95 % interval of `end`.
+        kind: "A", "B" or "unclassified".
+        delta_loss: change of the loss over the stage.
+        delta_llc: change of the LLC over the stage.
+        probability: how sure the kind is.
+        hidden: whether the loss alone would not show the stage.
+        location: the steepest point.
+        location_interval: 95 % interval of `location`.
+    """
+
+    @property
+    def start(self) -> float: ...  # noqa: D102
+    @property
+    def end(self) -> float: ...  # noqa: D102
+    @property
+    def start_interval(self) -> tuple[float, float]: ...  # noqa: D102
+    @property
+    def end_interval(self) -> tuple[float, float]: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def delta_loss(self) -> float: ...  # noqa: D102
+    @property
+    def delta_llc(self) -> float: ...  # noqa: D102
+    @property
+    def probability(self) -> float: ...  # noqa: D102
+    @property
+    def hidden(self) -> bool: ...  # noqa: D102
+    @property
+    def location(self) -> float: ...  # noqa: D102
+    @property
+    def location_interval(self) -> tuple[float, float]: ...  # noqa: D102
+
+
+def plot_curve(curve: LLCCurve, transitions: Sequence[TransitionLike] = (), *, title: str | None = None) -> Figure:
+    """Draw the loss and the LLC against the training step, on an axis linear in ln(step + 1).
+
+    The band about the LLC is λ̂ ± 1.96 mcse, its 95 % interval. Up to 8 chains are drawn as thin lines. Stages are
+    shaded by kind and named in a strip on top; grey bands are the 95 % intervals of their boundaries. Crosses are
+    estimates whose outcome says not to rely on them; where such an estimate has no value, its cross is at the bottom.
+
+    Args:
+        curve: one point a checkpoint; NaN leaves a gap.
+        transitions: the stages to shade.
+        title: above the plot.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    figure = _new_figure()
+    if title is not None:
+        figure.suptitle(title, parse_math=False, fontsize=11)
+    rows = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [_strip_height(curve, transitions), 2.0, 2.6]}
+    )
+    strip, loss_axes, llc_axes = rows
+    _draw_loss(loss_axes, curve)
+    _draw_llc(llc_axes, curve)
+    _set_step_axis(llc_axes, curve)
+    _name_stages(strip, curve, transitions)
+    for axes in (loss_axes, llc_axes):
+        _shade_stages(axes, transitions)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="x", which="both", labelbottom=axes is llc_axes)
+    handles = [*_stage_handles(transitions), *llc_axes.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a new file.
+
+    Args:
+        figure: any matplotlib figure.
+        path: ends in .png, .svg or .pdf.
+
+    Raises:
+        InputError: another ending, a file that exists, or a folder that does not.
+    """
+    path = check_new_file(path, FIGURE_ENDINGS)
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=RESOLUTION)
+    write_new_file(path, image.getvalue())
+
+
+def check_new_file(path: str | os.PathLike[str], endings: Sequence[str] = FIGURE_ENDINGS) -> Path:
+    """Refuse, before any work, a path that cannot be written later.
+
+    Args:
+        path: where a file is to be.
+        endings: the endings it may have, such as ".png".
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: an ending that is not among `endings`, a file that exists, or a folder that does not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise InputError(
+            f"{path} ends in {path.suffix or 'nothing'}; expected a name that ends in {', '.join(endings)}"
+        )
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists already; choose another name or remove it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    return path
+
+
+def write_new_file(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet.
+
+    Args:
+        path: the file.
+        content: its bytes.
+
+    Raises:
+        InputError: it exists by now, or its folder does not let us write.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise InputError(f"{path} exists already; choose another name or remove it") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def is_doubtful(curve: LLCCurve) -> np.ndarray:
+    """Which estimates not to rely on, shape (steps,): by their outcome, or because λ̂ is not finite."""
+    failed = np.zeros(len(curve), dtype=bool)
+    if curve.outcome is not None:
+        failed |= [outcome not in TRUSTED for outcome in curve.outcome]
+    return failed | ~np.isfinite(curve.llc)
+
+
+def _new_figure() -> Figure:
+    try:
+        import matplotlib  # noqa: F401
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError(
+            'plots and reports need matplotlib, which cannot be imported; pip install "llckit[plot]"'
+        ) from error
+    return Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+
+
+def _draw_loss(axes: Axes, curve: LLCCurve) -> None:
+    finite = curve.loss[np.isfinite(curve.loss)]
+    logarithmic = len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > LOG_LOSS_FROM
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.plot(curve.step, curve.loss, color="black", linewidth=1.2, marker="o", markersize=_marker_size(curve))
+    axes.set_ylabel("loss (log scale)" if logarithmic else "loss")
+
+
+def _draw_llc(axes: Axes, curve: LLCCurve) -> None:
+    chains = curve.llc_per_chain
+    if chains is not None and chains.shape[1] <= MOST_CHAINS_DRAWN:
+        for index in range(chains.shape[1]):
+            label = "single chains" if index == 0 else None
+            axes.plot(curve.step, chains[:, index], color="#555555", linewidth=0.5, alpha=0.6, label=label)
+    if curve.mcse is not None:
+        half = Z95 * curve.mcse
+        axes.fill_between(
+            curve.step,
+            curve.llc - half,
+            curve.llc + half,
+            color="black",
+            alpha=0.22,
+            linewidth=0,
+            label="95 % interval",
+        )
+    doubtful, valued = is_doubtful(curve), np.isfinite(curve.llc)
+    axes.plot(curve.step, curve.llc, color="black", linewidth=1.2)
+    size = _marker_size(curve)
+    good = ~doubtful
+    if good.any():
+        axes.plot(curve.step[good], curve.llc[good], "o", color="black", markersize=size, label="LLC of a checkpoint")
+    if doubtful.any():
+        cross = {"marker": "x", "color": "#B00020", "linestyle": "none", "markersize": 6, "markeredgewidth": 1.4}
+        axes.plot(curve.step[doubtful & valued], curve.llc[doubtful & valued], label="do not rely on this one", **cross)
+        bottom = np.full((~valued).sum(), 0.03)
+        axes.plot(curve.step[~valued], bottom, transform=axes.get_xaxis_transform(), **cross)
+    _limit_by_values(axes, curve)
+    axes.set_ylabel("behavioral LLC" if curve.behavioral else "LLC")
+
+
+def _limit_by_values(axes: Axes, curve: LLCCurve) -> None:
+    """Keep one wild error bar or chain from flattening the curve: they may triple its range, no more."""
+    values = curve.llc[np.isfinite(curve.llc)]
+    if not len(values):
+        return
+    spread = float(np.ptp(values)) or max(1.0, abs(float(values[0])))
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, float(values.min()) - spread), min(high, float(values.max()) + spread))
+
+
+def _marker_size(curve: LLCCurve) -> float:
+    return float(np.clip(160 / len(curve), 2.0, 4.0))
+
+
+def _log_step(step: np.ndarray) -> np.ndarray:
+    return np.log1p(np.maximum(step, -0.999))  # an axis may look a little left of step 0
+
+
+def _limits(curve: LLCCurve) -> tuple[float, float]:
+    first, last = math.log1p(curve.step[0]), math.log1p(curve.step[-1])
+    margin = 0.02 * (last - first) or 0.5
+    return math.expm1(first - margin), math.expm1(last + margin)
+
+
+def _set_step_axis(axes: Axes, curve: LLCCurve) -> None:
+    from matplotlib.ticker import FixedLocator, NullFormatter
+
+    low, high = _limits(curve)
+    axes.set_xscale("function", functions=(_log_step, np.expm1))
+    axes.set_xlim(low, high)
+    major, minor = _ticks(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(major))
+    axes.xaxis.set_minor_locator(FixedLocator(minor))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(lambda step, _: _tick_label(step))
+    axes.set_xlabel("training step (axis linear in ln(step + 1))")
+
+
+def _ticks(low: float, high: float) -> tuple[list[float], list[float]]:
+    """Decades and their multiples; in a run within one or two decades, round steps instead."""
+    from matplotlib.ticker import MaxNLocator
+
+    powers = range(math.ceil(math.log10(high + 1)) + 1)
+    major = [tick for tick in (0.0, *(10.0**power for power in powers)) if low <= tick <= high]
+    minor = [k * 10.0**power for power in powers for k in range(2, 10) if low <= k * 10.0**power <= high]
+    if len(major) < 3:
+        return [float(tick) for tick in MaxNLocator(5, integer=True).tick_values(low, high) if low <= tick <= high], []
+    stride = math.ceil(len(major) / 8)
+    return major[::-stride][::-1], minor
+
+
+def _tick_label(step: float) -> str:
+    power = round(math.log10(step)) if step > 0 else 0
+    if power >= 6 and step == 10.0**power:
+        return f"$10^{power}$"
+    return f"{step:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
+
+
+def _shade_stages(axes: Axes, transitions: Sequence[TransitionLike]) -> None:
+    for stage in transitions:
+        axes.axvspan(stage.start, stage.end, color=COLORS[stage.kind], alpha=0.13, linewidth=0, zorder=0)
+        for step in (stage.start, stage.end):
+            axes.axvline(step, color="#444444", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0.5)
+    for low, high in sorted({tuple(i) for stage in transitions for i in (stage.start_interval, stage.end_interval)}):
+        if low < high:
+            axes.axvspan(low, high, color="#444444", alpha=0.16, linewidth=0, zorder=0.4)
+
+
+def _stage_handles(transitions: Sequence[TransitionLike]) -> list:
+    from matplotlib.patches import Patch
+
+    kinds = [kind for kind in MEANINGS if any(stage.kind == kind for stage in transitions)]
+    handles = [Patch(label=MEANINGS[kind], **_strip_style(kind)) for kind in kinds]
+    if any(low < high for stage in transitions for low, high in (stage.start_interval, stage.end_interval)):
+        handles.append(Patch(label="95 % interval of a boundary", facecolor="#444444", alpha=0.25))
+    return handles
+
+
+def _strip_style(kind: str) -> dict:
+    from matplotlib.colors import to_rgb
+
+    tint = tuple(1 - 0.3 * (1 - channel) for channel in to_rgb(COLORS[kind]))
+    line = tuple(1 - 0.75 * (1 - channel) for channel in to_rgb(COLORS[kind]))
+    return {"facecolor": tint, "edgecolor": line, "hatch": HATCHES[kind], "linewidth": 0.8}
+
+
+def _label(stage: TransitionLike) -> str:
+    letter = "?" if stage.kind == "unclassified" else stage.kind
+    return f"{letter} · hidden" if stage.hidden else letter
+
+
+def _fits(curve: LLCCurve, stage: TransitionLike) -> bool:
+    low, high = _log_step(np.array(_limits(curve)))
+    share = float(np.diff(_log_step(np.array([stage.start, stage.end])))[0]) / (high - low)
+    return share * (WIDTH - 0.8) > LETTER_WIDTH * (len(_label(stage)) + 1)
+
+
+def _strip_height(curve: LLCCurve, transitions: Sequence[TransitionLike]) -> float:
+    """Where a label is wider than its stage it stands upright, and the strip makes room for it."""
+    return 0.8 if any(len(_label(stage)) > 1 and not _fits(curve, stage) for stage in transitions) else 0.28
+
+
+def _name_stages(strip: Axes, curve: LLCCurve, transitions: Sequence[TransitionLike]) -> None:
+    for stage in transitions:
+        strip.axvspan(stage.start, stage.end, **_strip_style(stage.kind))
+        label = _label(stage)
+        upright = len(label) > 1 and not _fits(curve, stage)
+        middle = math.expm1((math.log1p(stage.start) + math.log1p(stage.end)) / 2)
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+        strip.text(
+            middle, 0.5, label, ha="center", va="center", fontsize=10, weight="bold", clip_on=True, bbox=box,
+            rotation=90 if upright else 0, transform=strip.get_xaxis_transform(),
+        )  # fmt: skip
+    strip.set_ylim(0, 1)
+    strip.set_axis_off()

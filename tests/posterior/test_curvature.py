@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+
+from llckit.posterior import LocalPosterior, Task, curvature
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 100.0])
+def test_all_eigenvalues_of_a_small_quadratic(potential, dtype, scale):
+    generator = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(30, 30, generator=generator, dtype=torch.float64))[0]
+    values = torch.cat([torch.zeros(10, dtype=torch.float64), torch.logspace(-2, 2, 20, dtype=torch.float64)])
+    center = (scale * torch.randn(30, generator=generator)).to(dtype)
+    hessian = (rotation * values) @ rotation.T
+    posterior = potential(lambda w: 0.5 * (w - center) @ (hessian.to(dtype) @ (w - center)), center)
+    spectrum = curvature(posterior)
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(spectrum.values, values, rtol=0, atol=100 * tolerance)
+    assert spectrum.weights.tolist() == [1] * 30
+    assert spectrum.largest == pytest.approx(100, rel=10 * tolerance)
+
+
+@pytest.mark.parametrize(
+    "h",
+    [
+        torch.linspace(0, 1, 3000),
+        torch.logspace(-6, 1, 3000),
+        torch.cat([torch.zeros(2990), torch.linspace(5, 50, 10)]),
+        torch.cat([torch.linspace(0, 1, 2999), torch.tensor([200.0])]),
+    ],
+    ids=["uniform", "log", "rank 10", "outlier"],
+)
+def test_lanczos_finds_largest_eigenvalue_and_trace(potential, h):
+    center = torch.ones(3000)
+    spectrum = curvature(potential(lambda w: 0.5 * (h * (w - center).square()).sum(), center))
+    assert spectrum.largest == pytest.approx(float(h.max()), rel=0.01)
+    assert float(spectrum.weights.sum()) == pytest.approx(3000, rel=1e-6)
+    # Hutchinson's error with 4 Gaussian probes, normalised: Var ≈ 2 (dim Σh² − (Σh)²) / (dim · 4)
+    h = h.double()
+    deviation = float((2 * (h.square().sum() - h.sum().square() / 3000) / 4).sqrt())
+    assert float((spectrum.values * spectrum.weights).sum()) == pytest.approx(float(h.sum()), abs=4 * deviation)
+
+
+def test_lanczos_of_a_flat_loss(potential):
+    spectrum = curvature(potential(lambda w: 0 * w.sum() + 1, torch.ones(2000)))
+    assert spectrum.largest == 0
+
+
+def test_lanczos_of_rank_one_has_one_positive_node_a_probe(potential):
+    direction = torch.ones(2000) / 2000**0.5
+    spectrum = curvature(potential(lambda w: 1.5 * (w @ direction - 1).square(), 0 * direction))
+    assert spectrum.largest == pytest.approx(3, rel=1e-3)
+    carrying = spectrum.values[spectrum.weights > 1e-9 * 2000]
+    assert int((carrying > 0.3).sum()) == 4
+
+
+@pytest.mark.parametrize("width", [8, 150])
+def test_kinked_losses_have_a_curvature(width):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 2))
+    x, y = torch.randn(50, 6), torch.randn(50, 2)
+    task = Task(model, (x, y), lambda m, batch: (m(batch[0]) - batch[1]).square().sum(1))
+    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=1)
+    spectrum = curvature(posterior)
+    assert (task.dim > 1024) == (width > 100)
+    assert torch.isfinite(spectrum.values).all()
+    assert spectrum.largest > 0

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from llckit.errors import InputError
+from llckit.posterior import LocalPosterior, Task
+
+
+def test_quadratic_in_closed_form(potential):
+    h = torch.tensor([3.0, 0.5, 0.0, 1e-3], dtype=torch.float64)
+    center = torch.tensor([1.0, -2.0, 0.5, 0.0], dtype=torch.float64)
+    n_beta = torch.tensor([1.0, 100.0, 1e6], dtype=torch.float64)
+    gamma = torch.tensor([0.0, 1.0, 30.0], dtype=torch.float64)
+    posterior = potential(
+        lambda w: 0.7 + 0.5 * (h * (w - center).square()).sum(), center, rows=3, n_beta=n_beta, localization=gamma
+    )
+    away = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    energy = posterior(center + away)
+    excess = n_beta * 0.5 * (h * away.square()).sum(1)
+    distance2 = away.square().sum(1)
+    exact = {"rtol": 1e-12, "atol": 1e-9}  # 1e6 times the rounding of 0.7
+    assert posterior.loss == 0.7
+    assert posterior.loss_grad.tolist() == [0] * 4
+    torch.testing.assert_close(energy.excess, excess, **exact)
+    torch.testing.assert_close(energy.distance2, distance2, rtol=1e-12, atol=0)
+    torch.testing.assert_close(energy.potential, excess + 0.5 * gamma * distance2, **exact)
+    torch.testing.assert_close(energy.grad, n_beta[:, None] * h * away + gamma[:, None] * away, rtol=1e-12, atol=1e-9)
+
+
+def test_weights_passed_in_are_not_changed(potential):
+    posterior = potential(lambda w: w.square().sum(), torch.ones(3), rows=2, localization=5.0)
+    weights = torch.randn(2, 3)
+    before = weights.clone()
+    posterior(weights)
+    assert torch.equal(weights, before)
+    assert not weights.requires_grad
+
+
+def test_a_sample_with_infinite_loss_beyond_the_probe_is_found():
+    x = torch.ones(50, 1)
+    x[33] = float("inf")
+    task = Task(nn.Linear(1, 1), x, lambda model, batch: model(batch).square()[:, 0])
+    with pytest.raises(InputError, match=r"loss over all samples is inf"):
+        LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=1)
+
+
+def test_minibatches_need_samples_of_one_shape():
+    from torch.utils.data import DataLoader
+
+    def pad(sentences):
+        return nn.utils.rnn.pad_sequence(sentences, batch_first=True)
+
+    data = DataLoader([torch.ones(k, dtype=torch.long) for k in (1, 2, 3, 4)], 2, collate_fn=pad)
+    task = Task(nn.Embedding(3, 2), data, lambda model, batch: model(batch).square().mean((1, 2)))
+    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=1)
+    with pytest.raises(InputError, match=r"differ in shape.*batch_size=None"):
+        posterior(task.point().weights[None], torch.tensor([[0, 1]]))

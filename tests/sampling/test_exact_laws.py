@@ -1,0 +1,191 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from llckit.sampling import Noise, hmc, mcse_mean, sample, sgld
+
+H = torch.tensor([4.0, 1.0, 0.1, 0.0], dtype=torch.float64)
+T, GAMMA = 100.0, 2.0
+K = T * H + GAMMA
+
+
+def near(draws, expected):
+    return float(draws.mean()) == pytest.approx(expected, abs=4 * mcse_mean(draws))
+
+
+def test_hmc_samples_a_quadratic_exactly(quadratic):
+    posterior = quadratic(H, n_beta=T, localization=GAMMA)
+    trace = sample(posterior, hmc(), num_draws=1500, max_grad_evals=100_000)
+    expected = float(0.5 * (T * H / K).sum())
+    assert near(trace.excess, expected)
+    assert mcse_mean(trace.excess) < 0.02 * expected
+    assert near(trace.virial, 4.0)
+    assert near(trace.distance2, float((1 / K).sum()))
+    # Var of ½ Σ (th/k) z², z ~ N(0, 1)
+    variance = float(0.5 * (T * H / K).square().sum())
+    assert near((trace.excess - expected) ** 2, variance)
+
+
+def test_hmc_has_the_covariance_of_the_posterior(quadratic):
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    values = torch.tensor([50.0, 5.0, 0.0], dtype=torch.float64)
+    hessian = (rotation * values) @ rotation.T
+    covariance = (rotation / (values + 1)) @ rotation.T
+    posterior = quadratic([0.0] * 3, localization=1.0)
+    posterior._task._module.model.function = lambda w: 0.5 * w @ hessian @ w
+    draws = walk(posterior, hmc(), 2000, stiffest=51.0)
+    for i in range(3):
+        assert near(draws[:, :, i], 0.0)
+        for j in range(i + 1):
+            assert near(draws[:, :, i] * draws[:, :, j], float(covariance[i, j]))
+
+
+def walk(posterior, sampler, num_draws, stiffest, num_burnin=200, seed=0):
+    """The draws of weights themselves, shape (draws, rows, dim)."""
+    noise = Noise(seed, posterior.rows, posterior.point.weights)
+    state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), posterior, stiffest)
+    draws = []
+    for _ in range(num_burnin):
+        state, info = sampler.step(state, posterior, noise)
+        state = sampler.adapt(state, info)
+    state = sampler.freeze(state)
+    for _ in range(num_draws):
+        state, info = sampler.step(state, posterior, noise)
+        draws.append(info.weights.numpy())
+    return np.stack(draws)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hmc_of_a_quartic_well(potential, seed):
+    posterior = potential(lambda w: w.pow(4).sum(), torch.zeros(1), n_beta=1e4, localization=1e-6, rows=16)
+    trace = sample(posterior, hmc(), seed=seed, num_draws=1500, max_grad_evals=100_000)
+    assert near(trace.excess, 0.25)  # λ = 1/4, Gamma(1/4, 1): variance = mean
+    assert near((trace.excess - 0.25) ** 2, 0.25)
+    assert near(trace.virial, 1.0)
+
+
+def test_hmc_of_a_double_well_that_is_no_quadratic(potential):
+    posterior = potential(lambda w: (w.square() - 1).square().sum(), torch.ones(1), n_beta=3.0, localization=0.5)
+    grid = np.linspace(-5, 5, 200_001)
+    excess = 3 * (grid**2 - 1) ** 2
+    density = np.exp(-excess - 0.25 * (grid - 1) ** 2)
+    density /= density.sum()
+    trace = sample(posterior, hmc(), num_draws=3000, max_grad_evals=100_000)
+    assert near(trace.excess, float((excess * density).sum()))
+    assert near(trace.distance2, float(((grid - 1) ** 2 * density).sum()))
+
+
+def test_hmc_accepts_always_without_a_force(quadratic):
+    trace = sample(quadratic([0.0] * 3), hmc(step_size=0.7), num_draws=20, num_burnin=0, max_grad_evals=10_000)
+    assert (trace.acceptance == 1).all()
+    assert (trace.excess == 0).all()
+
+
+class Fixed:
+    """Noise that repeats: one momentum, one length, and acceptance of everything."""
+
+    def __init__(self, momentum, common):
+        self.momentum, self._common = momentum, common
+
+    def normal(self, dim):
+        return self.momentum.clone()
+
+    def uniform(self):
+        return torch.full((len(self.momentum),), -1.0, dtype=torch.float64)
+
+    def common(self):
+        return self._common
+
+
+def quartic(potential, rows):
+    h = torch.tensor([3.0, 1.0, 0.3], dtype=torch.float64)
+    return potential(lambda w: (h * w.square() + w.pow(4)).sum(), torch.zeros(3), rows=rows, localization=0.5)
+
+
+def test_the_energy_error_of_leapfrogs_falls_with_the_square_of_the_step(potential):
+    generator = torch.Generator().manual_seed(0)
+    posterior = quartic(potential, 20)
+    start = 0.5 * torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    momentum = torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    errors = []
+    for length in (10, 20, 40):
+        sampler = hmc(step_size=1 / length, max_leapfrogs=length)
+        state = sampler.init(start, posterior, 1.0)
+        _, info = sampler.step(state, posterior, Fixed(momentum, 1 - 1e-9))
+        assert info.grad_evals == length
+        # rows whose energy rose: −ln acceptance is the error
+        errors.append(-info.acceptance.log())
+    rose = errors[0] > 1e-4
+    assert rose.sum() >= 5
+    for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+        torch.testing.assert_close((coarse / fine)[rose].median(), torch.tensor(4.0).double(), rtol=0.1, atol=0)
+
+
+def test_leapfrogs_are_reversible_and_conserve_volume(potential):
+    posterior = quartic(potential, 1)
+    sampler = hmc(step_size=0.1, max_leapfrogs=7)
+
+    def flow(weights, momentum):
+        noise = Fixed(momentum[None], 1 - 1e-9)
+        state, _ = sampler.step(sampler.init(weights[None], posterior, 1.0), posterior, noise)
+        # the end momentum, from the same trajectory one half kick short of another drift
+        end = state.weights[0]
+        return end
+
+    generator = torch.Generator().manual_seed(0)
+    w, p = torch.randn(2, 3, dtype=torch.float64, generator=generator)
+    reference = leapfrog(posterior, w, p, 0.1, 7)
+    torch.testing.assert_close(flow(w, p), reference[0], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(flow(reference[0], -reference[1]), w, rtol=1e-10, atol=1e-12)
+
+
+def leapfrog(posterior, w, p, size, length):
+    for _ in range(length):
+        p = p - size / 2 * posterior(w[None]).grad[0]
+        w = w + size * p
+        p = p - size / 2 * posterior(w[None]).grad[0]
+    return w, p
+
+
+@pytest.mark.parametrize("stiffness", [0.2, 1.0, 2.5])
+def test_sgld_has_its_own_stationary_law(quadratic, stiffness):
+    size = stiffness / float(K.max())
+    h = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
+    k = T * h + GAMMA
+    posterior = quadratic(h, n_beta=T, localization=GAMMA, rows=16)
+    trace = sample(posterior, sgld(step_size=size), num_draws=4000, num_burnin=500, max_grad_evals=10_000)
+    heat = 1 / (1 - size * k / 4)
+    assert near(trace.excess, float(0.5 * (T * h / k * heat).sum()))
+    assert near(trace.distance2, float((heat / k).sum()))
+    assert near(trace.virial, float(heat.sum()))
+    assert mcse_mean(trace.excess) < 0.02 * trace.excess.mean()
+
+
+def test_minibatch_noise_heats_sgld_by_the_known_amount(quadratic):
+    # L_b(w) = ½ h w² + x_b w: the gradient noise of a batch of b has variance s² = (nβ)² Var(x) / b in each direction
+    h, size, batch = torch.tensor([1.0, 2.0], dtype=torch.float64), 2e-3, 4
+    k = T * h + GAMMA
+    s2 = T**2 * float(torch.linspace(-1, 1, 11).double().square().mean()) * 0.3**2 / batch
+    posterior = quadratic(h, n_beta=T, localization=GAMMA, rows=16, spread=0.3)
+    sampler = sgld(step_size=size)
+    trace = sample(posterior, sampler, num_draws=6000, num_burnin=500, max_grad_evals=10_000, batch_size=batch)
+    variance = (1 + size * s2 / 4) / (k * (1 - size * k / 4))
+    assert size * s2 / 4 > 0.1, "else nothing is tested"
+    assert near(trace.distance2, float(variance.sum()))
+    assert near(trace.excess, float(0.5 * (T * h * variance).sum()))
+
+
+def test_default_sgld_is_five_percent_too_warm_in_the_stiffest_direction(quadratic):
+    posterior = quadratic([3.0], n_beta=T, localization=GAMMA, rows=16)
+    trace = sample(posterior, sgld(), num_draws=4000, max_grad_evals=100_000)
+    assert near(trace.excess, 0.5 * 300 / 302 / 0.95)
+    assert trace.step_size == pytest.approx(0.2 / 302, rel=1e-6)
+
+
+def test_dual_averaging_reaches_its_acceptance(quadratic):
+    h = torch.logspace(-2, 2, 50, dtype=torch.float64)
+    trace = sample(quadratic(h, n_beta=10.0, localization=1.0), hmc(), num_draws=200, max_grad_evals=100_000)
+    assert 0.6 < trace.acceptance.mean() < 0.85
+    assert trace.step_size < 2 / math.sqrt(1001)
