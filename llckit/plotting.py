@@ -25,12 +25,12 @@ __all__ = ["TransitionLike", "check_new_file", "plot_curve", "save_figure"]
 
 FIGURE_ENDINGS = (".png", ".svg", ".pdf")
 WIDTH, HEIGHT = 6.2, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
-RESOLUTION = 200  # dots per inch of a PNG
+DOTS_PER_INCH = 200  # of a PNG
 MOST_CHAINS_DRAWN = 8
 LOG_LOSS_FROM = 30.0  # largest over smallest loss from which the loss axis is logarithmic
 Z95 = 1.959963984540054
 TRUSTED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
-LETTER_WIDTH = 0.085  # inches, of the stage labels
+AXES_WIDTH, LABEL_WIDTH = 5.4, 0.6  # inches: of a panel, and of the word "hidden" above it
 
 # Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive a black-and-white print.
 COLORS = {"A": "#0072B2", "B": "#D55E00", "unclassified": "#777777"}
@@ -100,20 +100,21 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[TransitionLike] = (), *, t
     figure = _new_figure()
     if title is not None:
         figure.suptitle(title, parse_math=False, fontsize=11)
-    rows = figure.subplots(
-        3, 1, sharex=True, gridspec_kw={"height_ratios": [_strip_height(curve, transitions), 2.0, 2.6]}
-    )
-    strip, loss_axes, llc_axes = rows
+    strip_height = 0.9 if any(_is_narrow(curve, stage) for stage in transitions) else 0.4
+    heights = [strip_height, 2.0, 2.6] if transitions else [2.0, 2.6]
+    *strip, loss_axes, llc_axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _draw_loss(loss_axes, curve)
     _draw_llc(llc_axes, curve)
     _set_step_axis(llc_axes, curve)
-    _name_stages(strip, curve, transitions)
+    for axes in strip:
+        _name_stages(axes, curve, transitions)
     for axes in (loss_axes, llc_axes):
         _shade_stages(axes, transitions)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="x", which="both", labelbottom=axes is llc_axes)
     handles = [*_stage_handles(transitions), *llc_axes.get_legend_handles_labels()[0]]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if len(handles) > 1:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -129,7 +130,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     path = check_new_file(path, FIGURE_ENDINGS)
     image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:].lower(), dpi=RESOLUTION)
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
     write_new_file(path, image.getvalue())
 
 
@@ -328,27 +329,23 @@ def _label(stage: TransitionLike) -> str:
     return f"{letter} · hidden" if stage.hidden else letter
 
 
-def _fits(curve: LLCCurve, stage: TransitionLike) -> bool:
+def _is_narrow(curve: LLCCurve, stage: TransitionLike) -> bool:
+    """Whether the word "hidden" is wider than the stage."""
     low, high = _log_step(np.array(_limits(curve)))
     share = float(np.diff(_log_step(np.array([stage.start, stage.end])))[0]) / (high - low)
-    return share * (WIDTH - 0.8) > LETTER_WIDTH * (len(_label(stage)) + 1)
-
-
-def _strip_height(curve: LLCCurve, transitions: Sequence[TransitionLike]) -> float:
-    """Where a label is wider than its stage it stands upright, and the strip makes room for it."""
-    return 0.8 if any(len(_label(stage)) > 1 and not _fits(curve, stage) for stage in transitions) else 0.28
+    return stage.hidden and share * AXES_WIDTH < LABEL_WIDTH
 
 
 def _name_stages(strip: Axes, curve: LLCCurve, transitions: Sequence[TransitionLike]) -> None:
     for stage in transitions:
         strip.axvspan(stage.start, stage.end, **_strip_style(stage.kind))
-        label = _label(stage)
-        upright = len(label) > 1 and not _fits(curve, stage)
+        narrow = _is_narrow(curve, stage)
         middle = math.expm1((math.log1p(stage.start) + math.log1p(stage.end)) / 2)
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
         strip.text(
-            middle, 0.5, label, ha="center", va="center", fontsize=10, weight="bold", clip_on=True, bbox=box,
-            rotation=90 if upright else 0, transform=strip.get_xaxis_transform(),
+            middle, 0.5, _label(stage) if narrow else _label(stage).replace(" · ", "\n"), linespacing=1.0,
+            ha="center", va="center", fontsize=8 if narrow else 9, weight="bold", rotation=90 if narrow else 0,
+            bbox=box, transform=strip.get_xaxis_transform(),
         )  # fmt: skip
     strip.set_ylim(0, 1)
     strip.set_axis_off()

@@ -112,7 +112,7 @@ def finite_size_scaling(
     curves = _Curves.from_input(size, control, value, value_se)
     random = np.random.default_rng(seed)
     best, candidates = _search(curves, random)
-    quality = curves.quality(best)
+    quality = curves.deviance(best)[1]
     resampled = _bootstrap(curves, best, candidates, random)
 
     low, high = curves.bounds()
@@ -246,15 +246,17 @@ class _Curves:
         coefficient *= precision / np.where(reached, total, 1)
         return nodes, coefficient, np.divide(1, total, out=np.full(n, np.inf), where=reached), factor
 
-    def quality(self, theta: Array) -> float:
-        """S of Houdayer and Hartmann at theta; infinite where fewer than half of the values can be compared."""
+    def deviance(self, theta: Array) -> tuple[float, float]:
+        """What is minimised, log S + mean log(1 + dY²/dy²), and S; infinite with fewer than half compared."""
         nodes, coefficient, variance, factor = self.master_curve(theta)
-        y = self.value * factor
-        distance = (y - (coefficient * y[nodes]).sum(axis=(0, 1))) ** 2
         compared = np.isfinite(variance)
-        if 2 * compared.sum() < len(y):
-            return np.inf
-        return float(np.mean((distance / ((self.se * factor) ** 2 + variance))[compared]))
+        if 2 * compared.sum() < len(factor):
+            return np.inf, np.inf
+        y = self.value * factor
+        distance = (y - (coefficient * y[nodes]).sum(axis=(0, 1)))[compared] ** 2
+        own, variance = ((self.se * factor) ** 2)[compared], variance[compared]
+        quality = float(np.mean(distance / (own + variance)))
+        return float(np.log(max(quality, 1e-200)) + np.mean(np.log1p(variance / own))), quality
 
     def standardised_distance(self, theta: Array) -> csr_array:
         """The map from values to (y - Y) / √(dy² + dY²), for many data sets at once; S is its mean square."""
@@ -266,7 +268,7 @@ class _Curves:
         compared = np.isfinite(variance)
         rows = compared.sum()
         data, indices = entries[:, compared].T.ravel(), columns[:, compared].T.ravel()
-        return csr_array((data, indices, np.arange(rows + 1) * len(columns)), shape=(rows, n))
+        return csr_array((data, indices, np.arange(rows + 1) * len(columns)), shape=(rows, n)), float(np.mean(np.log1p(variance / (self.se * factor) ** 2)[compared]))
 
 
 def _vector(name: str, array: ArrayLike) -> Array:
@@ -310,17 +312,17 @@ def _search(curves: _Curves, random: np.random.Generator) -> tuple[Array, Array]
     axes = [np.linspace(a, b, m + 2)[1:-1] for a, b, m in zip(low, high, GRID, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     step = np.array([axis[1] - axis[0] for axis in axes])
-    qualities = np.array([curves.quality(theta) for theta in grid])
-    if not np.isfinite(qualities).any():
+    deviances = np.array([curves.deviance(theta)[0] for theta in grid])
+    if not np.isfinite(deviances).any():
         raise InputError(
             "Wherever the critical point is put, fewer than half of the measurements lie in the range of another "
             "size: measure the sizes at controls that overlap more."
         )
-    order = np.argsort(qualities)
-    best, best_quality = grid[order[0]], qualities[order[0]]
+    order = np.argsort(deviances)
+    best, least = grid[order[0]], deviances[order[0]]
     # Off the grid, for the ensemble never leaves the plane that its walkers start in.
     position = grid[order[:WALKERS]] + step * random.uniform(-0.5, 0.5, (WALKERS, 3))
-    quality = np.array([curves.quality(theta) for theta in position])
+    deviance = np.array([curves.deviance(theta)[0] for theta in position])
 
     candidates = []
     for sweep in range(SETTLING_ROUNDS + CANDIDATE_ROUNDS):
@@ -333,20 +335,22 @@ def _search(curves: _Curves, random: np.random.Generator) -> tuple[Array, Array]
                 level = np.log(random.random())
                 if (proposal < low).any() or (proposal > high).any():
                     continue
-                proposed = curves.quality(proposal)
+                proposed = curves.deviance(proposal)[0]
                 if not np.isfinite(proposed):
                     continue
-                if proposed < best_quality:
-                    best, best_quality = proposal, proposed
-                temperature = SPREAD * max(best_quality, 1.0 if curves.known_se else ROUNDING)
-                gain = len(curves.value) * (quality[walker] - proposed) / (2 * temperature)
+                if proposed < least:
+                    best, least = proposal, proposed
+                gain = len(curves.value) * (deviance[walker] - proposed) / (2 * SPREAD)
                 if 2 * np.log(stretch) + gain > level:
-                    position[walker], quality[walker] = proposal, proposed
+                    position[walker], deviance[walker] = proposal, proposed
                     if sweep >= SETTLING_ROUNDS:
                         candidates.append(proposal)
     start = best + np.vstack([np.zeros(3), np.diag(position.std(axis=0) / 10)])
     found = minimize(
-        curves.quality, best, method="Nelder-Mead", options={"initial_simplex": start, "xatol": 1e-9, "fatol": 1e-12}
+        lambda theta: curves.deviance(theta)[0],
+        best,
+        method="Nelder-Mead",
+        options={"initial_simplex": start, "xatol": 1e-9, "fatol": 1e-12},
     )
     return found.x, np.array([found.x, *candidates])
 
@@ -357,16 +361,19 @@ def _bootstrap(curves: _Curves, best: Array, candidates: Array, random: np.rando
     y, own = curves.value * factor, (curves.se * factor) ** 2
     curve = (coefficient * y[nodes]).sum(axis=(0, 1))
     fitted = (y + own / (own + variance) * (curve - y)) / factor
-    quality = curves.quality(best)
+    quality = curves.deviance(best)[1]
     inflation = max(quality, 1.0) if curves.known_se else quality
     noise = random.standard_normal((len(y), RESAMPLES)) * (curves.se * np.sqrt(inflation))[:, None]
     values = fitted[:, None] + noise
 
-    result = np.full((RESAMPLES, 4), np.inf)
+    result = np.empty((RESAMPLES, 4))
+    least = np.full(RESAMPLES, np.inf)
     for theta in candidates:
-        distance = curves.standardised_distance(theta)
+        distance, penalty = curves.standardised_distance(theta)
         quality = np.mean((distance @ values) ** 2, axis=0)
-        better = quality < result[:, 3]
+        deviance = np.log(np.maximum(quality, 1e-200)) + penalty
+        better = deviance < least
+        least[better] = deviance[better]
         result[better] = np.append(theta, 0)
         result[better, 3] = quality[better]
     return result

@@ -66,8 +66,8 @@ class LLCEstimate:
         rhat: split rank-normalised R-hat.
         ess: bulk effective sample size.
         outcome: whether to believe it.
-        loss: L(w*) on all samples.
-        grad_norm: ‖∇L(w*)‖.
+        loss: L(w*) of the user's loss on all samples, also where the behavioral loss was sampled.
+        grad_norm: ‖∇L(w*)‖, likewise.
         n_beta: nβ.
         localization: γ.
         settings: what found it: sampler, chains, draws, step, and the rule that chose nβ and γ.
@@ -298,6 +298,10 @@ def estimate_point(
         batch_size=settings.batch_size,
         progress=progress,
     )
+    reference = posterior
+    if task.behavioral:
+        of_user = point._replace(samples=task.original.samples)
+        reference = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
     excess = trace.excess
     sampled = len(excess) >= 4 and not trace.diverged
     llc = float(excess.mean()) if sampled else math.nan
@@ -321,8 +325,8 @@ def estimate_point(
         rhat=mixing,
         ess=ess_bulk(excess) if sampled else math.nan,
         outcome=outcome,
-        loss=posterior.loss,
-        grad_norm=float(posterior.loss_grad.double().norm()),
+        loss=reference.loss,
+        grad_norm=float(reference.loss_grad.double().norm()),
         n_beta=scale.n_beta,
         localization=scale.localization,
         settings={

@@ -42,6 +42,7 @@ class _BehavioralTask(Task):
 
     def __init__(self, task: Task) -> None:
         self.__dict__.update(task.__dict__)
+        self.original = task
         self._user_loss = task.loss_fn
         batch, size = next(task.samples.chunks(PROBE))
         output, _ = self._run(self.model, batch)
@@ -69,8 +70,11 @@ class _BehavioralTask(Task):
                     break
         self._scale = 1.0
         ours = float((self._divergence(at + shift, at) + self._divergence(at - shift, at)).mean())
-        self._scale = (user(at + shift) + user(at - shift) - 2 * user(at)) / ours
-        if not self._scale > 1e-6:
+        values = [user(at + shift), user(at - shift), user(at)]
+        rise = values[0] + values[1] - 2 * values[2]
+        rounding = 8 * torch.finfo(output.dtype).eps * max(map(abs, values))
+        self._scale = rise / ours
+        if not rise > rounding:
             raise InputError(
                 "the loss is not curved in the model's outputs, so their distance has no unit; expected a loss such as "
                 "cross-entropy or squared error of what model(...) returns"

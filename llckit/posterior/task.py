@@ -73,6 +73,7 @@ class Task:
         model: the copy, in evaluation mode.
         loss_fn: as given.
         samples: the data.
+        original: the task itself; a behavioral task keeps the one it was made from.
         vmaps: whether all rows run in one batched forward (else row by row).
 
     Raises:
@@ -105,6 +106,7 @@ class Task:
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"device {device} cannot be used: {error}") from error
         self.loss_fn = loss_fn
+        self.original: Task = self
         self._module = _Loss(self.model, loss_fn)
         sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.dtype = next(iter(sampled.values())).dtype

@@ -63,7 +63,8 @@ def mcse_mean(draws: np.ndarray) -> float:
     Returns:
         In the unit of the draws; NaN if a draw is not finite or all are equal.
     """
-    return float(np.std(draws, ddof=1) / np.sqrt(ess_mean(draws)))
+    ess = ess_mean(draws)
+    return float(np.std(draws, ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
 
 
 def _split(draws: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
     width = high - low
     basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 250)))
-    model = _Model(basis((x - low) / width, 0), (y - centre) / scale, num_knots=int(np.clip(len(x) // 30, 1, 5)))
+    model = _Model(basis((x - low) / width, 0), (y - centre) / scale, num_knots=int(np.clip(len(x) // 20, 1, 5)))
     model.fit(level=None)
     model.fit(level=np.abs(centre / scale + model.fitted))
     model.prefer_parabola()

@@ -106,6 +106,8 @@ def test_minibatches_of_every_row_average_to_the_full_posterior(name):
     posterior = LocalPosterior(task, task.point(), n_beta=7.0, localization=3.0, rows=4)
     some, full = posterior(moved.repeat(4, 1), minibatches), posterior(moved.repeat(4, 1))
     assert some.excess.std() > 1e-3 * full.excess[0].abs()
+    at_center = posterior(task.point().weights.repeat(4, 1), minibatches)
+    assert at_center.excess.abs().max() < 1e-5, "the baseline must come from the same minibatch"
     torch.testing.assert_close(some.excess.mean(), full.excess[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(some.potential.mean(), full.potential[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(some.grad.mean(0), full.grad[0], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,161 @@
+"""`estimate_curve`: what is kept, what is computed again, and what is refused before any work."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import llckit as lk
+from llckit.llc import kept_curves, run
+
+QUICK = {"num_chains": 2, "num_burnin": 5, "num_draws": 8, "progress": False}
+
+
+def inputs():
+    return torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+
+
+def squared(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean(1)
+
+
+def make_task(loss=squared):
+    return lk.Task(nn.Linear(3, 2), (inputs(), inputs()[:, :2]), loss)
+
+
+@pytest.fixture
+def store(tmp_path):
+    torch.manual_seed(0)
+    store = lk.CheckpointStore(tmp_path / "run.ckpts")
+    for step in (0, 10, 20):
+        store.save(step, nn.Linear(3, 2), loss=1.0)
+    return store
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often a checkpoint was really estimated."""
+    made = []
+    real = run.estimate_point
+
+    def counted(task, point, *args, **kwargs):
+        made.append(point)
+        return real(task, point, *args, **kwargs)
+
+    monkeypatch.setattr(run, "estimate_point", counted)
+    return made
+
+
+def same(a, b):
+    for name in ("step", "loss", "llc", "mcse", "llc_per_chain", "grad_norm"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert a.outcome == b.outcome
+
+
+def test_a_second_call_computes_nothing_and_gives_the_same(store, calls):
+    first = lk.estimate_curve(store, make_task(), **QUICK)
+    assert len(calls) == 3
+    again = lk.estimate_curve(store, make_task(), **QUICK)
+    assert len(calls) == 3
+    same(first, again)
+
+
+def test_a_grown_store_adds_only_the_new_steps(store, calls):
+    first = lk.estimate_curve(store, make_task(), **QUICK)
+    store.save(30, nn.Linear(3, 2))
+    grown = lk.estimate_curve(store, make_task(), **QUICK)
+    assert len(calls) == 4
+    np.testing.assert_array_equal(grown.llc[:3], first.llc)
+    assert len(set(grown.details["localization"])) == 1
+
+
+def test_an_interrupted_run_goes_on_and_ends_identical(store, calls, monkeypatch, tmp_path):
+    counted = run.estimate_point
+
+    def interrupted(*args, **kwargs):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return counted(*args, **kwargs)
+
+    monkeypatch.setattr(run, "estimate_point", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lk.estimate_curve(store, make_task(), **QUICK)
+    monkeypatch.setattr(run, "estimate_point", counted)
+    resumed = lk.estimate_curve(store, make_task(), **QUICK)
+    assert len(calls) == 3
+
+    fresh = lk.CheckpointStore(tmp_path / "copy.ckpts")
+    for step in store.steps:
+        fresh.save(step, store.load(step), **store.metadata(step))
+    same(resumed, lk.estimate_curve(fresh, make_task(), **QUICK))
+
+
+def test_a_point_does_not_depend_on_its_neighbours(store):
+    whole = lk.estimate_curve(store, make_task(), n_beta=10.0, localization=1.0, **QUICK)
+    alone = lk.estimate_llc(
+        make_task().model, (inputs(), inputs()[:, :2]), squared, n_beta=10.0, localization=1.0, **QUICK
+    )
+    model = nn.Linear(3, 2)
+    model.load_state_dict(store.load(20))
+    alone = lk.estimate_llc(model, (inputs(), inputs()[:, :2]), squared, n_beta=10.0, localization=1.0, **QUICK)
+    assert alone.llc == whole.llc[2]
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"num_draws": 9}, {"n_beta": 3.0}, {"localization": 9.0}])
+def test_other_settings_are_other_results(store, calls, change):
+    lk.estimate_curve(store, make_task(), **QUICK)
+    lk.estimate_curve(store, make_task(), **(QUICK | change))
+    assert len(calls) == 6
+
+
+def test_an_edited_loss_is_noticed_even_where_its_value_is_the_same(store, calls):
+    lk.estimate_curve(store, make_task(), localization=1.0, **QUICK)
+    lk.estimate_curve(store, make_task(lambda m, b: squared(m, b) + 1), localization=1.0, **QUICK)
+    assert len(calls) == 6  # another L(w*), the same gradient
+
+    def tilted(model, batch):
+        """Doubled gradient, the same value."""
+        loss = squared(model, batch)
+        return 2 * loss - loss.detach()
+
+    lk.estimate_curve(store, make_task(tilted), localization=1.0, **QUICK)
+    assert len(calls) == 9
+
+
+def test_damaged_results_are_computed_again(store, calls):
+    first = lk.estimate_curve(store, make_task(), **QUICK)
+    for file in (store.path / "estimates").glob("*.json"):
+        file.write_text("{half")
+    same(first, lk.estimate_curve(store, make_task(), **QUICK))
+    assert len(calls) == 6
+
+
+def test_kept_curves_need_no_task(store):
+    assert kept_curves(store) == {}
+    task = make_task()
+    curve = lk.estimate_curve(store, task, **QUICK)
+    behavioral = lk.estimate_curve(store, lk.behavioral_task(task), steps=[10, 20], **QUICK)
+    kept = kept_curves(store)
+    same(kept[False], curve)
+    same(kept[True], behavioral)
+    np.testing.assert_array_equal(behavioral.loss, curve.loss[1:])  # the user's loss, not the zero of the behavioral
+
+
+def test_wrong_input_is_refused_before_any_work(store, calls, tmp_path):
+    with pytest.raises(lk.InputError, match="no checkpoints"):
+        lk.estimate_curve(lk.CheckpointStore(tmp_path / "empty"), make_task(), **QUICK)
+    with pytest.raises(lk.InputError, match=r"steps \[5\] are not in"):
+        lk.estimate_curve(store, make_task(), steps=[5, 10], **QUICK)
+    with pytest.raises(lk.InputError, match=r"expected llckit\.Task"):
+        lk.estimate_curve(store, nn.Linear(3, 2), **QUICK)  # type: ignore[arg-type]
+    with pytest.raises(lk.InputError, match=r"step 0: .*weight: shape .*2, 3.*model has .*4, 3"):
+        lk.estimate_curve(store, lk.Task(nn.Linear(3, 4), inputs(), lambda m, b: m(b).sum(1)), **QUICK)
+    with pytest.raises(lk.InputError, match="n_beta"):
+        lk.estimate_curve(store, make_task(), n_beta=-1.0, **QUICK)
+    broken = nn.Linear(3, 2)
+    with torch.no_grad():
+        broken.bias[0] = float("nan")
+    store.save(40, broken)
+    with pytest.raises(lk.InputError, match=r"step 40: weights hold NaN or inf in bias"):
+        lk.estimate_curve(store, make_task(), **QUICK)
+    assert not calls

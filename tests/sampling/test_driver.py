@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+
+from llckit.errors import InputError
+from llckit.sampling import driver, hmc, mcse_mean, sample, sgld
+
+
+@pytest.mark.parametrize("sampler", [hmc(), sgld(step_size=0.01)], ids=["hmc", "sgld"])
+@pytest.mark.parametrize("num_draws", [4, 17, 60])
+def test_the_number_of_draws_is_exact(quadratic, sampler, num_draws):
+    trace = sample(
+        quadratic([1.0, 2.0], rows=3, localization=1.0),
+        sampler,
+        num_draws=num_draws,
+        num_burnin=7,
+        max_grad_evals=9_000,
+    )
+    for name in ("excess", "distance2", "virial", "acceptance"):
+        assert getattr(trace, name).shape == (num_draws, 3)
+        assert getattr(trace, name).dtype == np.float64
+    assert trace.num_burnin == 7
+    assert trace.rel_tol is None
+    assert not trace.diverged
+
+
+@pytest.mark.parametrize("budget", [1, 50, 400, 3000])
+@pytest.mark.parametrize("num_draws", [None, 10**6])
+def test_the_budget_of_gradients_ends_sampling(quadratic, num_draws, budget):
+    trace = sample(
+        quadratic([1.0, 2.0], localization=1.0), hmc(), num_draws=num_draws, rel_tol=1e-6, max_grad_evals=budget
+    )
+    # the last trajectory may cross the line, and an error needs four draws
+    assert budget <= trace.grad_evals < budget + 5 * 20
+    assert len(trace.excess) >= 4
+    if budget >= 400:
+        assert trace.num_burnin * 10 < budget, "warm-up takes half of the budget at most"
+        assert trace.grad_evals < budget + 20
+
+
+def test_gradients_are_counted(quadratic):
+    trace = sample(quadratic([1.0]), sgld(step_size=0.1), num_draws=30, num_burnin=12, max_grad_evals=9_000)
+    assert trace.grad_evals == 42
+    trace = sample(quadratic([1.0]), hmc(max_leapfrogs=1), num_draws=30, num_burnin=12, max_grad_evals=9_000)
+    assert trace.grad_evals == 42
+
+
+@pytest.mark.parametrize("rel_tol", [0.1, 0.02])
+def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
+    posterior = quadratic([1.0, 3.0, 10.0], n_beta=10.0, localization=1.0)
+    trace = sample(posterior, hmc(), rel_tol=rel_tol, max_grad_evals=100_000)
+    error = mcse_mean(trace.excess)
+    assert error <= rel_tol * trace.excess.mean()
+    assert trace.rel_tol == rel_tol
+    assert trace.grad_evals < 100_000
+    if rel_tol == 0.02:
+        assert error > 0.3 * rel_tol * trace.excess.mean(), "far more draws than were asked for"
+
+
+def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
+    trace = sample(quadratic([1e-4], localization=1.0), hmc(), rel_tol=0.05, max_grad_evals=100_000)
+    assert trace.excess.mean() < 1e-3
+    assert len(trace.excess) == hmc().min_draws
+
+
+def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
+    verdicts = iter([2.0, 1.2, 1.0])
+    monkeypatch.setattr(driver, "rhat", lambda excess: next(verdicts, 1.0))
+    calls = []
+    sampler = hmc()
+    spied = sampler._replace(
+        adapt=lambda *args: calls.append("adapt") or sampler.adapt(*args),
+        freeze=lambda *args: calls.append("freeze") or sampler.freeze(*args),
+        min_draws=10,
+    )
+    trace = sample(quadratic([1.0], localization=1.0), spied, num_burnin=6, rel_tol=0.5, max_grad_evals=100_000)
+    # 6 and 10 draws; twice as long, 20 and 10; again, 40 and 20
+    assert [len(run) for run in "".join(c[0] for c in calls).split("f")] == [6, 20, 40, 0]
+    assert len(trace.excess) == 20
+    assert trace.num_burnin == 6 + 10 + 20 + 10 + 40
+
+
+def test_what_was_drawn_is_kept_where_the_budget_ends_in_another_warm_up(quadratic, monkeypatch):
+    monkeypatch.setattr(driver, "rhat", lambda excess: 2.0)
+    sampler = hmc(max_leapfrogs=1)._replace(min_draws=10)
+    trace = sample(quadratic([1.0]), sampler, num_burnin=5, max_grad_evals=20)
+    assert len(trace.excess) == 10
+    assert trace.grad_evals == 20
+
+
+def test_a_loss_that_never_changes_ends_with_the_budget(potential):
+    flat = potential(lambda w: 1 + 0 * w.sum(), torch.ones(2), localization=1.0)
+    trace = sample(flat, hmc(), max_grad_evals=4_000)
+    assert (trace.excess == 0).all()
+    assert trace.grad_evals >= 4_000
+    assert not trace.diverged
+
+
+def test_hmc_takes_no_minibatches(quadratic):
+    with pytest.raises(InputError, match=r"hmc compares energies of the full loss and takes no batch_size.*sgld"):
+        sample(quadratic([1.0]), hmc(), num_draws=4, max_grad_evals=100, batch_size=2)
+
+
+def test_sampling_leaves_the_posterior_and_global_randomness_alone(quadratic):
+    posterior = quadratic([1.0, 2.0], localization=1.0)
+    state, center = torch.get_rng_state(), posterior.point.weights.clone()
+    first = sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(posterior.point.weights, center)
+    torch.manual_seed(99)
+    assert (sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000).excess == first.excess).all()
+
+
+def test_chains_may_have_their_own_scales(quadratic):
+    n_beta = torch.tensor([10.0] * 8 + [1000.0] * 8, dtype=torch.float64)
+    posterior = quadratic([1.0, 0.3], n_beta=n_beta, localization=5.0, rows=16)
+    excess = sample(posterior, hmc(), num_draws=800, max_grad_evals=100_000).excess
+    for t, draws in ((10.0, excess[:, :8]), (1000.0, excess[:, 8:])):
+        expected = 0.5 * (t / (t + 5) + 0.3 * t / (0.3 * t + 5))
+        assert draws.mean() == pytest.approx(expected, abs=4 * mcse_mean(draws))
