@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,65 +21,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["TransitionLike", "check_new_file", "plot_curve", "save_figure"]
+    from llckit.transitions import Transition
+
+__all__ = ["check_new_file", "plot_curve", "save_figure"]
 
 FIGURE_ENDINGS = (".png", ".svg", ".pdf")
-WIDTH, HEIGHT = 6.2, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
+WIDTH, HEIGHT = 5.8, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
+TEXT = 11  # points
 DOTS_PER_INCH = 200  # of a PNG
 MOST_CHAINS_DRAWN = 8
-LOG_LOSS_FROM = 30.0  # largest over smallest loss from which the loss axis is logarithmic
 Z95 = 1.959963984540054
 TRUSTED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
-AXES_WIDTH, LABEL_WIDTH = 5.4, 0.6  # inches: of a panel, and of the word "hidden" above it
+AXES_WIDTH, LABEL_WIDTH = 5.0, 0.6  # inches: of a panel, and of the word "hidden" above it
 
-# Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive a black-and-white print.
+# Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive without colour.
 COLORS = {"A": "#0072B2", "B": "#D55E00", "unclassified": "#777777"}
 HATCHES = {"A": "///", "B": "...", "unclassified": ""}
 MEANINGS = {"A": "type A: LLC rises", "B": "type B: LLC falls", "unclassified": "?: unclassified"}
 
 
-class TransitionLike(Protocol):
-    """What plots and reports read of a transition; steps and changes are floats.
-
-    Attributes:
-        start: step at which the stage begins.
-        end: step at which it ends.
-        start_interval: 95 % interval of `start`.
-        end_interval: 95 % interval of `end`.
-        kind: "A", "B" or "unclassified".
-        delta_loss: change of the loss over the stage.
-        delta_llc: change of the LLC over the stage.
-        probability: how sure the kind is.
-        hidden: whether the loss alone would not show the stage.
-        location: the steepest point.
-        location_interval: 95 % interval of `location`.
-    """
-
-    @property
-    def start(self) -> float: ...  # noqa: D102
-    @property
-    def end(self) -> float: ...  # noqa: D102
-    @property
-    def start_interval(self) -> tuple[float, float]: ...  # noqa: D102
-    @property
-    def end_interval(self) -> tuple[float, float]: ...  # noqa: D102
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def delta_loss(self) -> float: ...  # noqa: D102
-    @property
-    def delta_llc(self) -> float: ...  # noqa: D102
-    @property
-    def probability(self) -> float: ...  # noqa: D102
-    @property
-    def hidden(self) -> bool: ...  # noqa: D102
-    @property
-    def location(self) -> float: ...  # noqa: D102
-    @property
-    def location_interval(self) -> tuple[float, float]: ...  # noqa: D102
-
-
-def plot_curve(curve: LLCCurve, transitions: Sequence[TransitionLike] = (), *, title: str | None = None) -> Figure:
+def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title: str | None = None) -> Figure:
     """Draw the loss and the LLC against the training step, on an axis linear in ln(step + 1).
 
     The band about the LLC is λ̂ ± 1.96 mcse, its 95 % interval. Up to 8 chains are drawn as thin lines. Stages are
@@ -99,7 +60,7 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[TransitionLike] = (), *, t
     """
     figure = _new_figure()
     if title is not None:
-        figure.suptitle(title, parse_math=False, fontsize=11)
+        figure.suptitle(title, parse_math=False, fontsize=TEXT + 1)
     strip_height = 0.9 if any(_is_narrow(curve, stage) for stage in transitions) else 0.4
     heights = [strip_height, 2.0, 2.6] if transitions else [2.0, 2.6]
     *strip, loss_axes, llc_axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -112,9 +73,10 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[TransitionLike] = (), *, t
         _shade_stages(axes, transitions)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(axis="x", which="both", labelbottom=axes is llc_axes)
+        axes.tick_params(labelsize=TEXT)
     handles = [*_stage_handles(transitions), *llc_axes.get_legend_handles_labels()[0]]
     if len(handles) > 1:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT - 1)
     return figure
 
 
@@ -198,12 +160,8 @@ def _new_figure() -> Figure:
 
 
 def _draw_loss(axes: Axes, curve: LLCCurve) -> None:
-    finite = curve.loss[np.isfinite(curve.loss)]
-    logarithmic = len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > LOG_LOSS_FROM
-    if logarithmic:
-        axes.set_yscale("log")
     axes.plot(curve.step, curve.loss, color="black", linewidth=1.2, marker="o", markersize=_marker_size(curve))
-    axes.set_ylabel("loss (log scale)" if logarithmic else "loss")
+    axes.set_ylabel("loss", fontsize=TEXT)
 
 
 def _draw_llc(axes: Axes, curve: LLCCurve) -> None:
@@ -221,7 +179,7 @@ def _draw_llc(axes: Axes, curve: LLCCurve) -> None:
             color="black",
             alpha=0.22,
             linewidth=0,
-            label="95 % interval",
+            label="95 % interval of the LLC",
         )
     doubtful, valued = is_doubtful(curve), np.isfinite(curve.llc)
     axes.plot(curve.step, curve.llc, color="black", linewidth=1.2)
@@ -235,7 +193,7 @@ def _draw_llc(axes: Axes, curve: LLCCurve) -> None:
         bottom = np.full((~valued).sum(), 0.03)
         axes.plot(curve.step[~valued], bottom, transform=axes.get_xaxis_transform(), **cross)
     _limit_by_values(axes, curve)
-    axes.set_ylabel("behavioral LLC" if curve.behavioral else "LLC")
+    axes.set_ylabel("behavioral LLC" if curve.behavioral else "LLC", fontsize=TEXT)
 
 
 def _limit_by_values(axes: Axes, curve: LLCCurve) -> None:
@@ -273,7 +231,7 @@ def _set_step_axis(axes: Axes, curve: LLCCurve) -> None:
     axes.xaxis.set_minor_locator(FixedLocator(minor))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(lambda step, _: _tick_label(step))
-    axes.set_xlabel("training step (axis linear in ln(step + 1))")
+    axes.set_xlabel("training step (axis linear in ln(step + 1))", fontsize=TEXT)
 
 
 def _ticks(low: float, high: float) -> tuple[list[float], list[float]]:
@@ -296,7 +254,7 @@ def _tick_label(step: float) -> str:
     return f"{step:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def _shade_stages(axes: Axes, transitions: Sequence[TransitionLike]) -> None:
+def _shade_stages(axes: Axes, transitions: Sequence[Transition]) -> None:
     for stage in transitions:
         axes.axvspan(stage.start, stage.end, color=COLORS[stage.kind], alpha=0.13, linewidth=0, zorder=0)
         for step in (stage.start, stage.end):
@@ -306,7 +264,7 @@ def _shade_stages(axes: Axes, transitions: Sequence[TransitionLike]) -> None:
             axes.axvspan(low, high, color="#444444", alpha=0.16, linewidth=0, zorder=0.4)
 
 
-def _stage_handles(transitions: Sequence[TransitionLike]) -> list:
+def _stage_handles(transitions: Sequence[Transition]) -> list:
     from matplotlib.patches import Patch
 
     kinds = [kind for kind in MEANINGS if any(stage.kind == kind for stage in transitions)]
@@ -324,23 +282,26 @@ def _strip_style(kind: str) -> dict:
     return {"facecolor": tint, "edgecolor": line, "hatch": HATCHES[kind], "linewidth": 0.8}
 
 
-def _label(stage: TransitionLike) -> str:
+def _label(stage: Transition) -> str:
     letter = "?" if stage.kind == "unclassified" else stage.kind
     return f"{letter} · hidden" if stage.hidden else letter
 
 
-def _is_narrow(curve: LLCCurve, stage: TransitionLike) -> bool:
+def _is_narrow(curve: LLCCurve, stage: Transition) -> bool:
     """Whether the word "hidden" is wider than the stage."""
     low, high = _log_step(np.array(_limits(curve)))
-    share = float(np.diff(_log_step(np.array([stage.start, stage.end])))[0]) / (high - low)
-    return stage.hidden and share * AXES_WIDTH < LABEL_WIDTH
+    start, end = np.clip(_log_step(np.array([stage.start, stage.end])), low, high)
+    return stage.hidden and (end - start) / (high - low) * AXES_WIDTH < LABEL_WIDTH
 
 
-def _name_stages(strip: Axes, curve: LLCCurve, transitions: Sequence[TransitionLike]) -> None:
+def _name_stages(strip: Axes, curve: LLCCurve, transitions: Sequence[Transition]) -> None:
     for stage in transitions:
-        strip.axvspan(stage.start, stage.end, **_strip_style(stage.kind))
+        start, end = np.clip([stage.start, stage.end], *_limits(curve))
+        if start == end:
+            continue  # the stage lies outside the curve
+        strip.axvspan(start, end, **_strip_style(stage.kind))
         narrow = _is_narrow(curve, stage)
-        middle = math.expm1((math.log1p(stage.start) + math.log1p(stage.end)) / 2)
+        middle = np.expm1(_log_step(np.array([start, end])).mean())
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
         strip.text(
             middle, 0.5, _label(stage) if narrow else _label(stage).replace(" · ", "\n"), linespacing=1.0,

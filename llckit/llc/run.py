@@ -137,15 +137,17 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
             f"steps {unknown[:5]} are not in {store.path}; it holds {len(available)} checkpoints, {available[0]} … "
             f"{available[-1]}"
         )
+    parameters = dict(task.model.named_parameters(remove_duplicate=False))
     for step in chosen:
         manifest = store.manifest(step)
         try:
             task.check_names({name: entry.shape for entry in manifest.tensors for name in entry.names})
         except InputError as error:
             raise InputError(f"step {step}: {error}") from error
-        if manifest.nonfinite:
+        broken = [name for name in manifest.nonfinite if name in parameters]
+        if broken:
             raise InputError(
-                f"step {step}: weights hold NaN or inf in {', '.join(manifest.nonfinite[:5])}; choose steps without it"
+                f"step {step}: weights hold NaN or inf in {', '.join(broken[:5])}; choose steps without it"
             )
     return chosen
 

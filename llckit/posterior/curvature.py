@@ -11,6 +11,7 @@ from torch import Tensor
 from llckit.posterior.local import LocalPosterior
 
 DENSE = 1024  # up to this many parameters the whole Hessian is formed
+VECTORS = 128  # products computed at a time
 PROBES = 4
 LANCZOS_STEPS = 16
 STEP = 1e-2  # of a finite difference: each weight that moves, moves by about this share of the root mean square weight
@@ -59,9 +60,12 @@ def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
 
 def _products(posterior: LocalPosterior, vectors: Tensor, delta: float) -> Tensor:
     center = posterior.point.weights
-    moves = delta * vectors.to(center)
-    grads = posterior.loss_grad_at(torch.cat([center + moves, center - moves])).double().cpu()
-    return (grads[: len(vectors)] - grads[len(vectors) :]) / (2 * delta)
+    products = []
+    for some in vectors.split(VECTORS):
+        moves = delta * some.to(center)
+        grads = posterior.loss_grad_at(torch.cat([center + moves, center - moves])).double().cpu()
+        products.append((grads[: len(some)] - grads[len(some) :]) / (2 * delta))
+    return torch.cat(products)
 
 
 def _lanczos(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:

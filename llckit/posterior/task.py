@@ -135,7 +135,8 @@ class Task:
             InputError: a name is missing, unknown, or has another shape.
         """
         own = {name: tuple(tensor.shape) for name, tensor in _tensors(self.model.state_dict()).items()}
-        problems = [f"{name}: missing" for name in own if name not in shapes]
+        groups = self._tied()
+        problems = [f"{name}: missing" for name in own if not any(n in shapes for n in groups.get(name, [name]))]
         problems += [f"{name}: not in the model" for name in shapes if name not in own]
         problems += [
             f"{name}: shape {tuple(shapes[name])}, the model has {shape}"
@@ -173,16 +174,25 @@ class Task:
         ]
         if broken:
             raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}: nothing can be estimated")
-        names: dict[int, str] = {}
-        for name, tensor in parameters.items():
-            first = names.setdefault(id(tensor), name)
-            if not torch.equal(state[first], state[name]):
+        given = dict(state)
+        for name, group in self._tied().items():
+            first = next(n for n in group if n in state)
+            if name in state and not torch.equal(state[first], state[name]):
                 raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
-        cast = {name: state[name].to(self.device, tensor.dtype) for name, tensor in own.items()}
+            given[name] = state[first]  # savers may keep only one of the names
+        cast = {name: given[name].to(self.device, tensor.dtype) for name, tensor in own.items()}
         weights = torch.cat([cast[name].reshape(-1) for name in self.shapes])
         fixed = {name: cast[name] for name, p in self.model.named_parameters() if not p.requires_grad}
         fixed |= {name: cast.get(name, b) for name, b in self.model.named_buffers()}
         return Point(weights, fixed, self.samples)
+
+    def _tied(self) -> dict[str, list[str]]:
+        """All names of each parameter, by each of its names."""
+        groups: dict[int, list[str]] = {}
+        named = list(self.model.named_parameters(remove_duplicate=False))
+        for name, parameter in named:
+            groups.setdefault(id(parameter), []).append(name)
+        return {name: groups[id(parameter)] for name, parameter in named}
 
     # -- the loss as a function of flat weights ----------------------------------------------------------------
 
@@ -261,6 +271,8 @@ class Task:
                 "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
                 "model from outside), and neither detach() nor no_grad()"
             )
+        if raw.dim() == 0:
+            self._check_mean(point, batch, size, first.item())
         if self.samples.reread is not None:
             once, again = (self.loss(point.weights, point.fixed, batch).item() for batch in self.samples.reread)
             if not math.isclose(once, again, rel_tol=1e-6):
@@ -268,6 +280,22 @@ class Task:
                     f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
                     "augments at random; expected one fixed value per index: switch the augmentation off"
                 )
+
+    def _check_mean(self, point: Point, batch: Tree, size: int, whole: float) -> None:
+        half = size // 2
+        if 2 * half != size:
+            return
+        parts = [tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half)]
+        try:
+            halves = [self.loss(point.weights, point.fixed, part).item() for part in parts]
+        except Exception:
+            return  # a loss made for one size of batch: nothing to compare with
+        total = sum(halves)
+        if math.isclose(whole, total, rel_tol=1e-3) and not math.isclose(2 * whole, total, rel_tol=1e-3):
+            raise InputError(
+                f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
+                'reduction="mean", or one loss per sample'
+            )
 
     def _can_vmap(self) -> bool:
         point = self.point()

@@ -90,7 +90,7 @@ class Sampler(NamedTuple):
     Attributes:
         name: as it is reported.
         settings: what it was made with, as it is recorded beside results.
-        init: (weights, potential, largest curvature of U) -> State.
+        init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
@@ -101,7 +101,7 @@ class Sampler(NamedTuple):
 
     name: str
     settings: dict[str, Any]
-    init: Callable[[Tensor, Potential, float], State]
+    init: Callable[[Tensor, Potential, Callable[[], float]], State]
     step: Callable[[State, Potential, Noise], tuple[State, Info]]
     adapt: Callable[[State, Info], State]
     freeze: Callable[[State], State]

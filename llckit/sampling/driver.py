@@ -96,8 +96,11 @@ def sample(
             return posterior(weights)
         return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
 
-    stiffest = float((posterior.n_beta * curvature(posterior).largest + posterior.localization).max())
-    state = sampler.init(center.repeat(posterior.rows, 1), potential, max(stiffest, 1e-12))
+    def stiffest() -> float:
+        largest = posterior.n_beta * curvature(posterior).largest + posterior.localization
+        return max(float(largest.max()), 1e-12)
+
+    state = sampler.init(center.repeat(posterior.rows, 1), potential, stiffest)
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     records: list[np.ndarray] = []
     spent = warmed = 0

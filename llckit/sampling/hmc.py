@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,8 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
     if not isinstance(max_leapfrogs, int) or max_leapfrogs < 1:
         raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1")
 
-    def init(weights: Tensor, potential: Potential, curvature: float) -> HMCState:
-        first = step_size or 1 / math.sqrt(curvature)
+    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
+        first = step_size or 1 / math.sqrt(curvature())
         return HMCState(weights, potential(weights), first, math.log(first), 0, 0.0, math.log(first))
 
     def step(state: HMCState, potential: Potential, noise: Noise) -> tuple[HMCState, Info]:

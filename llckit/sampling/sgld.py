@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -40,8 +41,8 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     if step_size is not None and not (isinstance(step_size, float | int) and 0 < step_size < math.inf):
         raise InputError(f"step_size is {step_size!r}; expected a positive number, or None to have it found")
 
-    def init(weights: Tensor, potential: Potential, curvature: float) -> SGLDState:
-        return SGLDState(weights, step_size or STIFFNESS / curvature)
+    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> SGLDState:
+        return SGLDState(weights, step_size or STIFFNESS / curvature())
 
     def step(state: SGLDState, potential: Potential, noise: Noise) -> tuple[SGLDState, Info]:
         size = state.step_size

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 CHANGE_SIGMAS = 4.0
 LEAST_CHANGE = 0.01
-DIP_SIGMAS = 3.0
+DIP_SIGMAS = 2.0
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.1
 FLAT_SIGMAS = 3.0  # a flat changes by less than this many standard deviations, or by less than

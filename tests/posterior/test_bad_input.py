@@ -209,3 +209,28 @@ def test_a_long_list_of_misfits_is_cut(model):
     other = nn.Sequential(*[nn.Linear(1, 1) for _ in range(10)])
     with pytest.raises(InputError, match=r"; and 17 more\. Give the task the architecture"):
         task.point(other.state_dict())
+
+
+def test_a_summed_loss_is_refused_and_a_mean_is_not():
+    data = (torch.randn(20, 3, generator=torch.Generator().manual_seed(0)),)
+    with pytest.raises(InputError, match='reduction="mean"'):
+        Task(nn.Linear(3, 1), data, lambda m, b: m(b[0]).square().sum())
+    Task(nn.Linear(3, 1), data, lambda m, b: m(b[0]).square().mean())
+    Task(nn.Linear(3, 1), data, lambda m, b: m.weight.square().sum())  # a population loss: no samples in it
+
+
+def test_one_name_of_tied_weights_is_enough():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    task = Task(Tied(), (torch.ones(4, 3),), lambda m, b: m(b[0]).square().mean())
+    point = task.point({"b.weight": torch.eye(3)})
+    assert torch.equal(point.weights, torch.eye(3).flatten())
+    with pytest.raises(InputError, match=r"a\.weight: missing"):
+        task.point({})

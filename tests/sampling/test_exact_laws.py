@@ -46,7 +46,7 @@ def test_hmc_has_the_covariance_of_the_posterior(quadratic):
 def walk(posterior, sampler, num_draws, stiffest, num_burnin=100, seed=0):
     """The draws of weights themselves, shape (draws, rows, dim)."""
     noise = Noise(seed, posterior.rows, posterior.point.weights)
-    state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), posterior, stiffest)
+    state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), posterior, lambda: stiffest)
     draws = []
     for _ in range(num_burnin):
         state, info = sampler.step(state, posterior, noise)
@@ -115,7 +115,7 @@ def test_the_energy_error_of_leapfrogs_falls_with_the_square_of_the_step(potenti
     errors = []
     for length in (10, 20, 40):
         sampler = hmc(step_size=1 / length, max_leapfrogs=length)
-        state = sampler.init(start, posterior, 1.0)
+        state = sampler.init(start, posterior, lambda: 1.0)
         _, info = sampler.step(state, posterior, Fixed(momentum, 1 - 1e-9))
         assert info.grad_evals == length
         # rows whose energy rose: −ln acceptance is the error
@@ -132,7 +132,7 @@ def test_leapfrogs_are_reversible_and_conserve_volume(potential):
 
     def flow(weights, momentum):
         noise = Fixed(momentum[None], 1 - 1e-9)
-        state, _ = sampler.step(sampler.init(weights[None], posterior, 1.0), posterior, noise)
+        state, _ = sampler.step(sampler.init(weights[None], posterior, lambda: 1.0), posterior, noise)
         return state.weights[0]
 
     generator = torch.Generator().manual_seed(0)

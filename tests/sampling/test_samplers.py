@@ -21,7 +21,7 @@ def posterior(quadratic):
 def test_shapes_of_state_and_info(posterior, name):
     target, sampler = posterior(), SAMPLERS[name]()
     noise = Noise(0, 3, target.point.weights)
-    state = sampler.init(target.point.weights.repeat(3, 1), target, 20.5)
+    state = sampler.init(target.point.weights.repeat(3, 1), target, lambda: 20.5)
     assert sampler.name == name
     for _ in range(3):
         previous = state.weights.clone()
@@ -103,7 +103,7 @@ def test_first_steps_come_from_the_curvature(posterior):
 def test_trajectories_have_every_length_up_to_the_longest(posterior):
     target, sampler = posterior(2), hmc(step_size=0.1, max_leapfrogs=5)
     noise = Noise(0, 2, target.point.weights)
-    state, lengths = sampler.init(target.point.weights.repeat(2, 1), target, 1.0), set()
+    state, lengths = sampler.init(target.point.weights.repeat(2, 1), target, lambda: 1.0), set()
     for _ in range(100):
         state, info = sampler.step(state, target, noise)
         lengths.add(info.grad_evals)
@@ -113,7 +113,7 @@ def test_trajectories_have_every_length_up_to_the_longest(posterior):
 def test_a_rejected_chain_stays_with_its_energy(quadratic):
     target, sampler = quadratic([1e6, 1e6], rows=6, localization=1.0), hmc(step_size=0.05, max_leapfrogs=1)
     noise = Noise(0, 6, target.point.weights)
-    before = sampler.init(target.point.weights.repeat(6, 1), target, 1.0)
+    before = sampler.init(target.point.weights.repeat(6, 1), target, lambda: 1.0)
     after, info = sampler.step(before, target, noise)
     assert (info.acceptance < 1e-6).all()
     assert torch.equal(after.weights, before.weights)
