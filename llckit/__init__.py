@@ -5,6 +5,7 @@ checkpoint is sampled, the LLC is estimated along the run, and its transitions a
 """
 
 from llckit import toys
+from llckit.criticality import FiniteSizeScaling, finite_size_scaling, scaling_relations
 from llckit.errors import EstimationError, InputError
 from llckit.geometry import Bracket, bracket
 from llckit.llc import LLCCurve, LLCEstimate, Outcome, estimate_curve, estimate_llc
@@ -18,7 +19,7 @@ from llckit.store import (
     log_schedule,
     mixed_schedule,
 )
-
+from llckit.transitions import Transition, Transitions, detect_transitions
 
 __version__ = "0.1.0"
 
@@ -26,22 +27,28 @@ __all__ = [
     "Bracket",
     "CheckpointStore",
     "EstimationError",
+    "FiniteSizeScaling",
     "InputError",
     "LLCCurve",
     "LLCEstimate",
     "Outcome",
     "Recorder",
     "Task",
+    "Transition",
+    "Transitions",
     "behavioral_task",
     "bracket",
+    "detect_transitions",
     "estimate_curve",
     "estimate_llc",
+    "finite_size_scaling",
     "hmc",
     "import_checkpoints",
     "linear_schedule",
     "load_task",
     "log_schedule",
     "mixed_schedule",
+    "scaling_relations",
     "sgld",
     "toys",
 ]

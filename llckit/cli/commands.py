@@ -77,7 +77,7 @@ def verify(arguments: Namespace) -> int:
 def estimate(arguments: Namespace) -> int:
     """`llckit estimate STORE --task FILE.py:NAME`: the LLC along the run."""
     if arguments.out is not None:
-        check_new_file(arguments.out)
+        check_new_file(arguments.out, [".csv"])
     store = CheckpointStore(arguments.store, create=False)
     task = load_task(arguments.task)
     curve = estimate_curve(
@@ -111,14 +111,14 @@ def detect(arguments: Namespace) -> int:
 
 def report(arguments: Namespace) -> int:
     """`llckit report STORE|CURVE.csv -o report.html`."""
-    check_new_file(arguments.out)
+    check_new_file(arguments.out, [".html", ".htm"])
     source = Path(arguments.source)
     if source.is_dir():
         curves = kept_curves(CheckpointStore(source, create=False))
         if not curves:
             raise InputError(f"{source} has not been estimated yet; run llckit estimate {source} --task FILE.py:NAME")
     else:
-        curve = LLCCurve.from_csv(source)
+        curve = LLCCurve.from_csv(arguments.source)
         curves = {curve.behavioral: curve}
     main, second = curves.get(False, curves.get(True)), curves.get(True) if False in curves else None
     assert main is not None  # curves is not empty

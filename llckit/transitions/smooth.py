@@ -1,13 +1,13 @@
 """A Gaussian-process smooth of one curve, with posterior draws of its value and of its slope.
 
-The process is a Matérn-5/2 process whose intensity may drift along the curve,
+The curve is a free parabola plus a twice-integrated Wiener process whose intensity may drift along the curve,
 
-    (1 + ℓ d/dz)³ f(z) = σ(z) w(z),   z = (x - x₀) / (x₁ - x₀) in [0, 1],   w white noise,
+    d³f/dz³ = σ(z) w(z),   z = (x - x₀) / (x₁ - x₀) in [0, 1],   w white noise,   ln σ piecewise linear,
 
-plus a straight line, written on quintic B-splines so that slopes are exact derivatives. ln σ is piecewise linear.
-The noise of observation i has variance a² + b² f(x_i)²: a constant part and a part proportional to the level.
-σ, a and b maximise the marginal likelihood (Rasmussen and Williams 2006, section 5.4), so the noise is what
-scatters from one point to the next, whatever error bars the points came with.
+that is a quintic smoothing spline (Wahba 1990, chapter 1) with locally adapted smoothness, written on B-splines so
+that slopes are exact derivatives. Observation i carries independent noise of variance a² + b² f(x_i)². The
+posterior mode of σ, a and b is taken (marginal likelihood: Rasmussen and Williams 2006, section 5.4), so the noise
+is what scatters from one point to the next, whatever error bars the points came with.
 """
 
 from collections.abc import Callable
@@ -25,18 +25,18 @@ __all__ = ["Smooth", "fit_smooth"]
 Array = NDArray[np.float64]
 
 DEGREE = 5
-LENGTH = 4.0  # ℓ: structure finer than this share of the curve is left to the intensity
-FREE_SCALE = 10.0  # prior sd of the straight line, in standard deviations of the data: practically free
+FREE_SCALE = 10.0  # prior sd of the parabola's coefficients, in standard deviations of the data: practically free
 DRIFT_SCALE = 2.0  # prior sd of the change of ln σ from one knot to the next
-EVIDENCE = 6.0  # 2 ln(Bayes factor) that a curve needs to be more than a parabola with noise
+INTENSITY_BOUNDS = (-12.0, 30.0)  # of ln σ²; at the lower one the curve is a parabola
+NOISE_BOUNDS = (-24.0, 3.0)  # of ln a² and ln b², in variances of the data
+START_INTENSITY, START_NOISE = 14.0, -6.0
+EVIDENCE = 6.0  # 2 ln(Bayes factor), about 20 : 1, that a curve needs to be more than a parabola with noise
 NUM_DRAWS = 1000
-INTENSITY_BOUNDS = (-12.0, 30.0)  # of ln σ²
-NOISE_BOUNDS = (-24.0, 3.0)  # of ln a² and ln b², a in standard deviations of the data
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """The posterior of a curve on an even grid.
+    """The posterior of a curve on a grid.
 
     Attributes:
         x: The grid, shape `(grid,)`.
@@ -69,105 +69,113 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
     """
     centre, scale = float(y.mean()), float(y.std())
     if scale <= 1e-12 * np.abs(y).max():  # constant: there is nothing to estimate
-        flat = np.zeros((NUM_DRAWS, len(grid)))
-        return Smooth(grid, flat[0] + centre, flat[0], flat + centre, flat, np.zeros(len(x)))
+        still = np.zeros((NUM_DRAWS, len(grid)))
+        return Smooth(grid, still[0] + centre, still[0], still + centre, still, np.zeros(len(x)))
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
-    width = high - low
     basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 250)))
-    model = _Model(basis((x - low) / width, 0), (y - centre) / scale, num_knots=int(np.clip(len(x) // 20, 1, 5)))
-    model.fit(level=None)
-    model.fit(level=np.abs(centre / scale + model.fitted))
-    model.prefer_parabola()
-    coefficients, draws = model.posterior(np.random.default_rng(seed))
-    values, slopes = basis((grid - low) / width, 0), basis((grid - low) / width, 1) / width
+    model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale)
+    fit = model.most_probable(centre / scale)
+    noise = np.random.default_rng(seed).standard_normal((NUM_DRAWS, len(fit.weights)))
+    mean = fit.scales * fit.weights
+    draws = mean + fit.scales * (noise @ fit.inverse_factor)
+    z = (grid - low) / (high - low)
+    values, slopes = scale * basis(z, 0), scale / (high - low) * basis(z, 1)
     return Smooth(
         x=grid,
-        value=centre + scale * (values @ coefficients),
-        slope=scale * (slopes @ coefficients),
-        value_draws=centre + scale * (draws @ values.T),
-        slope_draws=scale * (draws @ slopes.T),
-        noise=scale * model.noise,
+        value=centre + values @ mean,
+        slope=slopes @ mean,
+        value_draws=centre + draws @ values.T,
+        slope_draws=draws @ slopes.T,
+        noise=scale * np.sqrt(fit.variance),
     )
 
 
 def _basis(num_intervals: int) -> Callable[[Array, int], Array]:
-    """Functions of z: a straight line, then the response of the process to one unit of white noise per interval."""
+    """Functions of z and their derivatives: 1, z, z², then the answer to a unit of white noise per interval."""
     size = num_intervals + DEGREE
-    spline = BSpline(np.arange(-DEGREE, size + 1) / num_intervals, np.eye(size), DEGREE)
+    splines = BSpline(np.arange(-DEGREE, size + 1) / num_intervals, np.eye(size), DEGREE)
     running_sum = np.tril(np.ones((size, size)))
-    response = np.linalg.matrix_power(running_sum, 3) * num_intervals**-2.5
+    answers = np.linalg.matrix_power(running_sum, 3) * num_intervals**-2.5
 
     def evaluate(z: Array, derivative: int) -> Array:
         parabola = np.stack([Polynomial(row).deriv(derivative)(z) for row in np.eye(3)], axis=1)
-        return np.hstack([parabola, spline(z, nu=derivative) @ response])
+        return np.hstack([parabola, splines(z, nu=derivative) @ answers])
 
     return evaluate
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """The posterior of the weights at given intensities and noise: mean, and factor of the inverse precision."""
+
+    weights: Array  # in units of their prior standard deviations
+    scales: Array  # those prior standard deviations
+    inverse_factor: Array
+    fitted: Array
+    variance: Array  # of the noise of each observation
+
+
 class _Model:
-    """y = design · weights + noise; the state after `fit` is that of the most probable intensities and noise."""
+    """y = design · (scales · weights) + noise, with standard normal weights; y standardised."""
 
-    def __init__(self, design: Array, y: Array, num_knots: int) -> None:
-        self.design, self.y, self.num_knots = design, y, num_knots
+    def __init__(self, design: Array, y: Array) -> None:
+        self.design, self.y = design, y
+        self.num_knots = int(np.clip(len(y) // 20, 1, 5))
         size = design.shape[1] - 3
-        # the noise that enters at spline k acts around the middle of that spline's support
+        # the white noise that enters at spline k acts around the middle of that spline's support
         middle = np.clip((np.arange(size) - DEGREE / 2) / (size - DEGREE), 0, 1)
-        knots = np.linspace(0, 1, num_knots)
-        self.drift = np.stack([np.interp(middle, knots, unit) for unit in np.eye(num_knots)], axis=1)
-        self.levels = np.ones((len(y), 1))
-        self.parameters = np.concatenate([np.full(num_knots, 14.0), [-6.0]])
+        knots = np.linspace(0, 1, self.num_knots)
+        self.drift = np.stack([np.interp(middle, knots, unit) for unit in np.eye(self.num_knots)], axis=1)
 
-    def fit(self, level: Array | None) -> None:
-        """Maximise the marginal likelihood; with `level`, the noise gains a part proportional to it."""
-        if level is not None:
-            self.levels = np.stack([np.ones(len(self.y)), level**2], axis=1)
-            self.keep = self.levels
-            half = self.parameters[-1] - np.log(2)
-            self.parameters = np.append(self.parameters[:-1], [half, half - np.log(np.mean(level**2))])
-        bounds = [INTENSITY_BOUNDS] * self.num_knots + [NOISE_BOUNDS] * self.levels.shape[1]
-        self.parameters = np.clip(self.parameters, *np.transpose(bounds))
-        self.parameters = minimize(self._objective, self.parameters, jac=True, method="L-BFGS-B", bounds=bounds).x
-        self._objective(self.parameters)
+    def most_probable(self, centre: float) -> _Fit:
+        """The fit at the most probable intensities and noise; `centre` is what standardising took off y."""
+        constant = np.ones((len(self.y), 1))
+        start = np.append(np.full(self.num_knots, START_INTENSITY), START_NOISE)
+        first, _ = self._optimise(start, constant)
+        # f in the noise's variance is the fit with constant noise: then each fit is one Gaussian problem
+        level = (centre + self._fit(first, constant)[0].fitted) ** 2
+        levels = np.hstack([constant, level[:, None] / level.mean()])
+        equal_parts = first[-1] - np.log(2)
+        moving, moving_cost = self._optimise(np.append(first[:-1], [equal_parts, equal_parts]), levels)
+        still = np.append(np.full(self.num_knots, INTENSITY_BOUNDS[0]), 0.0)
+        parabola, parabola_cost = self._optimise(still, constant, may_move=False)
+        if parabola_cost - moving_cost > EVIDENCE:
+            return self._fit(moving, levels)[0]
+        return self._fit(parabola, constant)[0]
 
-    def prefer_parabola(self) -> None:
-        moving, gain = self.parameters, self._objective(self.parameters)[0]
-        self.levels = np.ones((len(self.y), 1))
-        self.parameters = np.concatenate([np.full(self.num_knots, INTENSITY_BOUNDS[0]), [0.0]])
-        bounds = [(INTENSITY_BOUNDS[0], INTENSITY_BOUNDS[0])] * self.num_knots + [NOISE_BOUNDS]
-        r = minimize(self._objective, self.parameters, jac=True, method="L-BFGS-B", bounds=bounds)
-        self.parameters = r.x
-        self.evidence = r.fun - gain
-        if r.fun - gain > EVIDENCE:
-            self.levels = self.keep
-            self.parameters = moving
-        self._objective(self.parameters)
+    def _optimise(self, start: Array, levels: Array, may_move: bool = True) -> tuple[Array, float]:
+        intensity = INTENSITY_BOUNDS if may_move else INTENSITY_BOUNDS[:1] * 2
+        bounds = [intensity] * self.num_knots + [NOISE_BOUNDS] * levels.shape[1]
+        result = minimize(
+            lambda parameters: self._fit(parameters, levels)[1:],
+            np.clip(start, *np.transpose(bounds)),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+        )
+        return result.x, float(result.fun)
 
-    def _objective(self, parameters: Array) -> tuple[float, Array]:
-        """-2 ln(marginal likelihood · prior of the drift) and its gradient."""
+    def _fit(self, parameters: Array, levels: Array) -> tuple[_Fit, float, Array]:
+        """The fit, and -2 ln(marginal likelihood · prior of the drift) with its gradient."""
         log_intensity, log_noise = parameters[: self.num_knots], parameters[self.num_knots :]
-        parts = self.levels * np.exp(log_noise)
+        parts = levels * np.exp(log_noise)
         variance = parts.sum(axis=1)
-        self.scales = np.concatenate([np.full(3, FREE_SCALE), np.exp(self.drift @ log_intensity / 2)])
-        scaled = self.design * self.scales
+        scales = np.concatenate([np.full(3, FREE_SCALE), np.exp(self.drift @ log_intensity / 2)])
+        scaled = self.design * scales
         precision = scaled.T @ (scaled / variance[:, None])
-        # the jitter keeps directions that the data determine to the last digit factorisable
-        precision[np.diag_indices_from(precision)] += 1 + 1e-13 * precision.diagonal().max()
+        # the jitter lets directions be factorised that the data determine to the last digit
+        precision[np.diag_indices_from(precision)] += 1 + 1e-12 * precision.diagonal().max()
         factor = cholesky(precision, lower=True, check_finite=False)
-        self.inverse_factor = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
-        self.weights = self.inverse_factor.T @ (self.inverse_factor @ (scaled.T @ (self.y / variance)))
-        self.fitted = scaled @ self.weights
-        self.noise = np.sqrt(variance)
-        residual = (self.y - self.fitted) ** 2 / variance
-        leverage = np.sum((scaled @ self.inverse_factor.T) ** 2, axis=1) / variance
+        inverse_factor = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
+        weights = inverse_factor.T @ (inverse_factor @ (scaled.T @ (self.y / variance)))
+        fitted = scaled @ weights
+        residual = (self.y - fitted) ** 2 / variance
+        leverage = np.sum((scaled @ inverse_factor.T) ** 2, axis=1) / variance
         change = np.diff(log_intensity) / (2 * DRIFT_SCALE)
-        value = residual.sum() + np.sum(self.weights**2) + 2 * np.log(factor.diagonal()).sum()
-        value += np.log(variance).sum() + np.sum(change**2)
-        by_intensity = self.drift.T @ (1 - np.sum(self.inverse_factor**2, axis=0) - self.weights**2)[3:]
+        cost = residual.sum() + np.sum(weights**2) + np.log(variance).sum() + np.sum(change**2)
+        cost += 2 * np.log(factor.diagonal()).sum()
+        by_intensity = self.drift.T @ (1 - np.sum(inverse_factor**2, axis=0) - weights**2)[3:]
         by_intensity += (np.append(0, change) - np.append(change, 0)) / DRIFT_SCALE
         by_noise = (parts / variance[:, None]).T @ (1 - leverage - residual)
-        return float(value), np.concatenate([by_intensity, by_noise])
-
-    def posterior(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Mean and joint draws of the weights."""
-        noise = rng.standard_normal((NUM_DRAWS, len(self.weights))) @ self.inverse_factor
-        return self.scales * self.weights, self.scales * (self.weights + noise)
+        fit = _Fit(weights, scales, inverse_factor, fitted, variance)
+        return fit, float(cost), np.concatenate([by_intensity, by_noise])

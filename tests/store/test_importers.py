@@ -147,9 +147,7 @@ def test_pickled_code_is_never_run(folder, store, tmp_path, monkeypatch):
     torch.save({"w": Trap()}, folder / "step_1.pt")
     (folder / "step_2.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
     for name in ("step_1.pt", "step_2.pt"):
-        with pytest.raises(
-            InputError, match=rf"{name} cannot be imported: .*\.mkdir\).*never loaded"
-        ) as caught:
+        with pytest.raises(InputError, match=rf"{name} cannot be imported: .*\.mkdir\).*never loaded") as caught:
             import_checkpoints(folder / name, store)
         assert "weights_only" not in str(caught.value)
         assert "\n" not in str(caught.value)

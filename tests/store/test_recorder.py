@@ -36,9 +36,7 @@ def test_without_a_schedule_every_call_saves(store):
     assert store.steps == [2, 5]
 
 
-@pytest.mark.parametrize(
-    "schedule", [range(0, 10, 5), np.array([0, 5]), {5, 0}, iter((0, 5)), torch.tensor([0, 5])]
-)
+@pytest.mark.parametrize("schedule", [range(0, 10, 5), np.array([0, 5]), {5, 0}, iter((0, 5)), torch.tensor([0, 5])])
 def test_any_collection_of_steps_is_a_schedule(store, schedule):
     recorder = Recorder(store, schedule)
     for step in range(7):
@@ -100,9 +98,7 @@ def test_mixed_schedule_holds_both_halves():
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(
-    ("last_step", "count"), [(-1, 5), (10, 0), (10.0, 5), (10, 2.5), (True, 5), ("10", 5)]
-)
+@pytest.mark.parametrize(("last_step", "count"), [(-1, 5), (10, 0), (10.0, 5), (10, 2.5), (True, 5), ("10", 5)])
 def test_schedules_refuse_what_is_no_count(schedule, last_step, count):
     with pytest.raises(InputError, match="must be an integer of at least"):
         schedule(last_step, count)

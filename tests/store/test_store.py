@@ -221,9 +221,7 @@ def test_steps_must_be_whole_numbers(store, step):
         store.load(step)
 
 
-@pytest.mark.parametrize(
-    "model", [None, [torch.zeros(1)], torch.zeros(1), 3], ids=["none", "list", "tensor", "int"]
-)
+@pytest.mark.parametrize("model", [None, [torch.zeros(1)], torch.zeros(1), 3], ids=["none", "list", "tensor", "int"])
 def test_only_modules_and_mappings_are_saved(store, model):
     with pytest.raises(InputError, match=r"give an nn\.Module or a dict"):
         store.save(0, model)

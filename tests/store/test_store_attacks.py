@@ -23,9 +23,7 @@ DATASET = "tensors/000001"
 @pytest.fixture
 def store(tmp_path):
     store = CheckpointStore(tmp_path / "run")
-    store.save(
-        STEP, {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(40, dtype=torch.int64)}, loss=0.5
-    )
+    store.save(STEP, {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(40, dtype=torch.int64)}, loss=0.5)
     return store
 
 

@@ -83,9 +83,7 @@ def test_expanded_and_negative_zero(store):
     assert loaded["wide"].shape == (0, 5, 0)
 
 
-@pytest.mark.parametrize(
-    "dtype", [d for d in DTYPES.values() if d.is_floating_point or d.is_complex], ids=str
-)
+@pytest.mark.parametrize("dtype", [d for d in DTYPES.values() if d.is_floating_point or d.is_complex], ids=str)
 def test_nonfinite_marks_exactly_the_dtypes_values(store, dtype):
     """Every 8-bit pattern by itself, and the special values of the wider kinds."""
     if dtype == DTYPES.get("float4_e2m1fn_x2"):
@@ -106,9 +104,7 @@ def test_nonfinite_marks_exactly_the_dtypes_values(store, dtype):
     state = {str(index): value for index, value in enumerate(values.unbind())}
     store.save(0, state)
     expected = [
-        str(index)
-        for index, value in enumerate(reference.tolist())
-        if abs(value) == torch.inf or value != value
+        str(index) for index, value in enumerate(reference.tolist()) if abs(value) == torch.inf or value != value
     ]
     assert list(store.manifest(0).nonfinite) == expected
 

@@ -1,0 +1,237 @@
+"""Transitions of curves with planted ones: place, kind, hidden, false alarms, and the published run."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from llckit.transitions import Transition, Transitions, detect_transitions
+from llckit.transitions.synthetic import planted_curve
+
+STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 10_000, 60).round()]))
+PUBLISHED = Path(__file__).parents[2] / ".." / "shared" / "data" / "lr_transformer.csv"
+
+
+def grokking_curve(seed, noise=0.02):
+    """A run of the modular-addition net: λ̂ up until step 100, down until about 2000, the loss gone by 200."""
+    step = np.unique(np.concatenate([[0], np.geomspace(1, 4000, 22).round(), np.linspace(0, 4000, 24).round()]))
+    known = np.log1p([0, 100, 200, 500, 750, 1000, 1500, 2000, 4000])
+    llc = np.interp(np.log1p(step), known, [189, 627, 589, 387, 210, 164, 125, 116, 116])
+    loss = 3.76 * np.exp(-((step / 60) ** 2)) + 2e-3 * np.exp(-step / 1000)
+    return step, loss, llc * (1 + noise * np.random.default_rng(seed).standard_normal(len(step)))
+
+
+@pytest.mark.parametrize(
+    ("delta_llc", "delta_loss", "kinds"),
+    [
+        ([30, 20], [-2.0, -1.0], "AA"),
+        ([30, -20], [-3.0, -0.05], "AB"),
+        ([30, -20], [-3.0, 0.0], "AB"),
+        ([30, -20], [-2.0, -1.0], "A?"),
+        ([30, -20], [-3.0, 1.0], "A?"),
+        ([30, 20], [-3.0, 1.0], "A?"),
+        ([-30, 20], [-0.1, -3.0], "BA"),
+        ([-30, 20], [-2.0, -1.0], "?A"),
+    ],
+)
+def test_kinds(delta_llc, delta_loss, kinds):
+    curve = planted_curve(STEPS, [100, 2500], delta_llc, delta_loss, llc_noise=0.5, loss_noise=0.02)
+    found = detect_transitions(curve)
+    assert [t.kind for t in found] == [{"?": "unclassified"}.get(kind, kind) for kind in kinds]
+    assert all(t.probability > 0.95 for t in found)
+    for t, llc, loss in zip(found, delta_llc, delta_loss, strict=True):
+        assert t.delta_llc == pytest.approx(llc, abs=4 * t.delta_llc_se + 0.1 * abs(llc))
+        assert t.delta_loss == pytest.approx(loss, abs=4 * t.delta_loss_se + 0.1 * abs(loss) + 0.05)
+
+
+def test_a_kind_between_two_is_uncertain():
+    falls = [-3.0, -0.34]  # a tenth of the run's fall: on the edge of what counts as flat
+    curve = planted_curve(STEPS, [100, 2500], [30, -20], falls, llc_noise=0.5, loss_noise=0.05)
+    assert detect_transitions(curve)[1].probability < 0.95
+
+
+@pytest.mark.parametrize("size", [8, 25])
+def test_planted_transitions_are_located(size):
+    placed, covered, kinds = [], [], []
+    for seed in range(12):
+        planted = (60 + 10 * seed, 2000 + 100 * seed)
+        curve = planted_curve(STEPS, planted, [size, -size], [-3, -0.05], llc_noise=1.0, loss_noise=0.01, seed=seed)
+        found = detect_transitions(curve)
+        kinds.append([t.kind for t in found] == ["A", "B"])
+        for t, location in zip(found, planted, strict=False):
+            placed.append(t.start < location < t.end and abs(np.log(t.location / location)) < 0.3)
+            covered.append(t.location_interval[0] <= location <= t.location_interval[1])
+    assert np.mean(kinds) >= 0.9
+    assert np.mean(placed) >= 0.9
+    assert np.mean(covered) >= 0.85
+
+
+@pytest.mark.parametrize("count", [8, 40])
+@pytest.mark.parametrize("shape", ["constant", "line", "power", "decay"])
+def test_smooth_curves_have_no_boundary_inside(shape, count):
+    step = np.unique(np.concatenate([[0], np.geomspace(1, 10_000, count - 1).round()]))
+    x = np.log1p(step)
+    llc = {
+        "constant": 0 * x,
+        "line": x / x[-1],
+        "power": (np.exp(0.2 * x) - 1) / (np.exp(0.2 * x[-1]) - 1),
+        "decay": np.exp(-0.3 * x),
+    }[shape]
+    alarms = 0
+    for seed in range(12):
+        noise = 0.03 * np.random.default_rng([9, seed]).standard_normal(len(x))
+        found = detect_transitions(step=step, loss=3 - llc, llc=llc + noise)
+        alarms += len(found) != (shape != "constant")
+    # at a true rate of 1 %, two or more alarms in 12 come once in 160 times
+    assert alarms <= 1
+
+
+def test_constant_curves_have_no_transitions():
+    for level in (0.0, 0.1, -3.0):
+        assert len(detect_transitions(step=STEPS, loss=np.full(len(STEPS), 2.0), llc=np.full(len(STEPS), level))) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_grokking_is_a_hidden_type_b(seed):
+    step, loss, llc = grokking_curve(seed)
+    growth, decline = detect_transitions(step=step, loss=loss, llc=llc)
+    assert (growth.kind, growth.hidden) == ("A", False)
+    assert growth.start == 0
+    assert 60 < growth.end < 250
+    assert (decline.kind, decline.hidden) == ("B", True)
+    assert 400 < decline.location < 900
+    assert 1200 < decline.end < 2600
+
+
+def test_a_stage_the_loss_tells_of_is_not_hidden():
+    early = planted_curve(STEPS, [30, 2500], [30, -20], [-3, -0.2], llc_noise=0.5)
+    assert [t.hidden for t in detect_transitions(early)] == [False, True]
+    # half of the loss is lost late: at the decline much is still to come
+    late = planted_curve(STEPS, [30, 2500], [30, -20], [-1.5, -1.5], llc_noise=0.5)
+    assert [t.hidden for t in detect_transitions(late)] == [False, False]
+    # the loss rests inside the decline, between two falls of its own
+    falls = planted_curve(STEPS, [3, 900, 8000], [0, 0, 0], [-30, -1, -1], width=0.15).loss
+    assert not detect_transitions(step=STEPS, loss=falls, llc=-1 / (1 + np.exp(-(np.log(STEPS + 1) - 7.8) / 0.6)))[
+        0
+    ].hidden
+
+
+def test_gaps_are_left_out():
+    step, loss, llc = grokking_curve(0)
+    llc[[0, 7, 20, 30]] = np.nan
+    loss[[3, 25]] = np.nan
+    found = detect_transitions(step=step, loss=loss, llc=llc)
+    assert [t.kind for t in found] == ["A", "B"]
+    assert found[0].start == step[1]
+    assert np.isfinite(found.llc).all()
+
+
+def test_a_curve_object_gives_what_its_arrays_give():
+    step, loss, llc = grokking_curve(1)
+    chains = llc[:, None] + np.array([-2.0, 0.0, 2.0])
+    curve = SimpleNamespace(step=step, loss=loss, llc=llc, mcse=np.full(len(step), 3.0), llc_per_chain=chains)
+    by_curve = detect_transitions(curve)
+    by_arrays = detect_transitions(step=list(step), loss=loss, llc=llc, llc_se=curve.mcse, llc_per_chain=chains)
+    assert by_curve.items == by_arrays.items
+    np.testing.assert_array_equal(by_curve.llc_interval, by_arrays.llc_interval)
+
+
+def test_standard_errors_widen_the_band_and_nothing_else():
+    step, loss, llc = grokking_curve(2)
+    chains = llc[:, None] + np.array([-10.0, 10.0])
+    plain = detect_transitions(step=step, loss=loss, llc=llc)
+    wide = detect_transitions(step=step, loss=loss, llc=llc, llc_se=np.full(len(step), 10.0))
+    from_chains = detect_transitions(step=step, loss=loss, llc=llc, llc_per_chain=chains)
+    assert plain.items == wide.items == from_chains.items
+    half_width = (np.diff(plain.llc_interval, axis=0) / 2, np.diff(wide.llc_interval, axis=0) / 2)
+    np.testing.assert_allclose(half_width[1] ** 2 - half_width[0] ** 2, 19.6**2)
+    np.testing.assert_allclose(from_chains.llc_interval, wide.llc_interval)
+
+
+def test_the_result_is_a_sequence_with_its_smooth():
+    step, loss, llc = grokking_curve(3)
+    found = detect_transitions(step=step, loss=loss, llc=llc)
+    assert isinstance(found, Transitions)
+    assert list(found) == [found[0], found[1]] == list(found[:])
+    assert isinstance(found[-1], Transition)
+    assert (found.step[0], found.step[-1]) == pytest.approx((0, 4000))
+    assert found.step.shape == found.llc.shape == found.loss.shape
+    assert found.llc_interval.shape == (2, len(found.step))
+    assert np.all((found.llc_interval[0] < found.llc) & (found.llc < found.llc_interval[1]))
+    for t in found:
+        assert t.start_interval[0] <= t.start <= t.start_interval[1]
+        assert t.end_interval[0] <= t.end <= t.end_interval[1]
+        assert t.location_interval[0] <= t.location <= t.location_interval[1]
+
+
+def test_to_dict_survives_json():
+    step, loss, llc = grokking_curve(0)
+    found = detect_transitions(step=step, loss=loss, llc=llc)
+    (first, second) = json.loads(json.dumps(found.to_dict(), allow_nan=False))["transitions"]
+    assert set(first) == set(Transition.__dataclass_fields__)
+    assert (second["kind"], second["hidden"], second["end"]) == ("B", True, found[1].end)
+
+
+def test_ends_of_the_run_are_exact_steps():
+    step = np.array([0, 7, 50, 300, 1001, 5003, 20_011, 123_457, 499_999])
+    (only,) = detect_transitions(step=step, loss=-np.log1p(step), llc=np.log1p(step))
+    assert (only.start, only.end) == (0, 499_999)
+    assert only.end_interval == (499_999, 499_999)
+
+
+def test_the_same_curve_gives_the_same_answer():
+    step, loss, llc = grokking_curve(0)
+    assert (
+        detect_transitions(step=step, loss=loss, llc=llc).items
+        == detect_transitions(step=step, loss=loss, llc=llc).items
+    )
+
+
+def test_units_of_llc_and_loss_do_not_matter():
+    step, loss, llc = grokking_curve(0)
+    found = detect_transitions(step=step, loss=loss, llc=llc)
+    for llc_unit, loss_unit in ((1e-6, 1e6), (1e6, 1e-6)):
+        scaled = detect_transitions(step=step, loss=loss_unit * loss, llc=llc_unit * llc)
+        for t, other in zip(found, scaled, strict=True):
+            assert (other.kind, other.hidden) == (t.kind, t.hidden)
+            assert (other.start, other.location, other.end) == pytest.approx((t.start, t.location, t.end), rel=0.02)
+
+
+def test_a_thousand_checkpoints():
+    curve = planted_curve(
+        np.linspace(0, 1e6, 1000).round(), [20_000, 300_000], [20, -15], [-3, -0.05], llc_noise=1.0, loss_noise=0.01
+    )
+    assert [t.kind for t in detect_transitions(curve)] == ["A", "B"]
+
+
+def test_negative_complexity_is_fine():
+    curve = planted_curve(STEPS, [100, 2500], [30, -20], [-3, -0.05], llc_noise=0.5)
+    found = detect_transitions(step=curve.step, loss=curve.loss, llc=curve.llc - 500)
+    assert [t.kind for t in found] == ["A", "B"]
+
+
+def test_the_published_run_shows_the_stages_of_the_paper():
+    if not PUBLISHED.exists():
+        pytest.skip("the published curve ../shared/data/lr_transformer.csv is not here")
+    data = np.genfromtxt(PUBLISHED, delimiter=",", names=True)
+    found = detect_transitions(step=data["step"], loss=data["loss"], llc=data["llc"])
+    assert "".join(t.kind for t in found) == "AABBA"
+    assert (found[0].start, found[-1].end) == (0, 499_999)
+    # Hoogland et al. 2024: until step, change of loss, change of λ̂
+    for t, until, within, loss, llc in zip(
+        found,
+        (1_000, 40_000, 126_000, 320_000, 500_000),
+        (0.3, 0.15, 0.3, 0.15, 0.01),
+        (-0.32, -2.21, -0.07, -0.05, -0.029),
+        (21.4, 149, -12.3, -44.1, 3.56),
+        strict=True,
+    ):
+        assert t.end == pytest.approx(until, rel=within)
+        assert t.delta_loss == pytest.approx(loss, rel=0.15)
+        assert t.delta_llc == pytest.approx(llc, rel=0.25)
+    assert [t.hidden for t in found[:2]] == [False, False]
+    assert found[3].hidden
+    # chains share random numbers: neighbours differ far less than the chains do
+    assert all(t.delta_llc_se < 1 for t in found)

@@ -1,0 +1,79 @@
+"""Wrong input ends in one clear InputError."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from llckit.errors import InputError
+from llckit.transitions import detect_transitions
+
+
+def arrays(**changes):
+    step = np.arange(12) * 10
+    given = {"step": step, "loss": 3.0 - np.log1p(step) / 4, "llc": np.log1p(step)}
+    return {**given, **changes}
+
+
+def changed(name, index, value):
+    column = np.array(arrays()[name], dtype=float)
+    column[index] = value
+    return {name: column}
+
+
+def test_the_unchanged_input_is_fine():
+    assert len(detect_transitions(**arrays())) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"loss": None}, "No loss was given"),
+        ({"llc": None}, "No llc was given"),
+        ({"step": None}, "No step was given"),
+        ({"llc": np.arange(11)}, "12, 12 and 11 entries"),
+        ({"llc": np.ones((12, 3))}, r"llc has shape \(12, 3\)"),
+        ({"llc": ["a"] * 12}, "llc is not an array of numbers"),
+        (changed("step", 3, 20), "step 20 is repeated"),
+        (changed("step", 3, 15), "step 15 comes after 20"),
+        (changed("step", 0, -1), "step contains -1"),
+        (changed("step", 4, np.nan), "step is NaN at entry 4"),
+        (changed("step", 11, np.inf), "step contains an infinite value"),
+        (changed("loss", 4, np.inf), "loss contains an infinite value"),
+        (changed("llc", 4, -np.inf), "llc contains an infinite value"),
+        (changed("llc", slice(5), np.nan), "llc has 7 finite entries of 12"),
+        (changed("loss", slice(5), np.nan), "loss has 7 finite entries of 12"),
+        ({"llc_se": np.ones(5)}, "llc_se has 5 entries for 12 checkpoints"),
+        ({"llc_se": -np.ones(12)}, "llc_se contains -1"),
+        ({"llc_per_chain": np.ones((4, 12))}, r"llc_per_chain has shape \(4, 12\)"),
+        ({"llc_per_chain": np.ones(12)}, r"llc_per_chain has shape \(12,\)"),
+    ],
+)
+def test_wrong_input(changes, message):
+    with pytest.raises(InputError, match=message):
+        detect_transitions(**arrays(**changes))
+
+
+def test_fewer_than_eight_checkpoints():
+    with pytest.raises(InputError, match="7 finite entries of 7; at least 8"):
+        detect_transitions(step=np.arange(7), loss=np.arange(7), llc=np.arange(7))
+
+
+def test_a_curve_without_loss():
+    curve = SimpleNamespace(step=arrays()["step"], llc=arrays()["llc"])
+    with pytest.raises(InputError, match="No loss was given"):
+        detect_transitions(curve)
+
+
+def test_a_curve_and_arrays_together():
+    with pytest.raises(InputError, match="one or the other"):
+        detect_transitions(SimpleNamespace(**arrays()), llc=arrays()["llc"])
+
+
+def test_standard_errors_of_failed_estimates_may_be_missing():
+    llc, se = np.log1p(np.arange(12.0)), np.ones(12)
+    llc[3] = se[3] = np.nan
+    found = detect_transitions(**arrays(llc=llc, llc_se=se))
+    assert np.isfinite(found.llc_interval).all()
+    unknown = detect_transitions(**arrays(llc_se=np.full(12, np.nan)))
+    assert np.isfinite(unknown.llc_interval).all()
