@@ -15,11 +15,11 @@ from llckit.errors import EstimationError, InputError
 from llckit.llc.settings import Scale, choose_num_chains, choose_scale
 from llckit.posterior import LocalPosterior, Point, Task
 from llckit.sampling import Sampler, Trace, ess_bulk, hmc, mcse_mean, rhat, sample
-from llckit.sampling.driver import RHAT_LIMIT
 
 REL_TOL = 0.01
 MAX_GRAD_EVALS = 30_000  # per chain; a trajectory of the default sampler takes 5.5 on average
 Z95 = 1.959963984540054
+RHAT_LIMIT = 1.1  # above it the chains tell of different places, and their common error bar is no guide
 
 
 class Outcome(enum.Enum):
@@ -43,7 +43,7 @@ _ADVICE = {
         "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value."
     ),
     Outcome.NOT_MIXED: (
-        "The chains disagree (R-hat above 1.05), so the error bar is too small; raise max_grad_evals, or look at a "
+        "The chains disagree (R-hat above 1.1), so the error bar is too small; raise max_grad_evals, or look at a "
         "smaller n_beta or a larger localization."
     ),
     Outcome.NOT_A_MINIMUM: (

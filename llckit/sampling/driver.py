@@ -15,7 +15,7 @@ from llckit.posterior import Energy, LocalPosterior, curvature
 from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
 
-RHAT_LIMIT = 1.05  # above it, chains have not mixed
+RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
 SMALLEST = 0.5  # rel_tol is relative to at least half a parameter's worth, so that λ near 0 can be reached
 GROWTH = (
     1.25,
@@ -142,7 +142,7 @@ def sample(
                 done = diverged or len(records) == num_draws or (spent >= max_grad_evals and len(records) >= MIN_DRAWS)
                 if num_draws is None and len(records) == look and not done:
                     excess = np.stack([record[0] for record in records])
-                    mixed = rhat(excess) <= RHAT_LIMIT
+                    mixed = rhat(excess) <= RHAT_GOAL
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
                     done = mixed and error <= goal
                     if not mixed:

@@ -6,8 +6,9 @@ by what changes in it (Hoogland et al. 2024, arXiv 2402.02364):
 * type A: complexity up, loss down or flat;
 * type B: complexity down, loss flat;
 
-"flat" being less than `FLAT_LOSS` of what the run loses altogether, or less than the scatter of the loss. Everything
-else is unclassified. A stage is hidden if the loss does not tell of it: the loss alone has no boundary inside, and
+"flat" being less than `FLAT_LOSS` of what the run loses altogether, or less than the scatter of the loss. The loss is
+judged over the core of a stage, in which all but the first and the last `CORE_TAIL` of its λ̂ changes: at a boundary,
+where λ̂ rests, the loss may still be ending what the stage before began. All else is unclassified. A stage is hidden if the loss does not tell of it: the loss alone has no boundary inside, and
 at the steepest point less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
 """
 
@@ -27,6 +28,7 @@ __all__ = ["Transition", "Transitions", "detect_transitions"]
 Array = NDArray[np.float64]
 
 FLAT_LOSS = 0.1
+CORE_TAIL = 0.1
 HIDDEN_SHARE = 0.1
 MIN_CHECKPOINTS = 8
 GRID_SIZE = 1201
@@ -160,11 +162,14 @@ def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[P
     llc_change, loss_change = (
         smooth.value_draws[:, stage.last] - smooth.value_draws[:, stage.first] for smooth in (llc, loss)
     )
+    done = llc.value[stage.first : stage.last + 1] - llc.value[stage.first]
+    core = stage.first + np.searchsorted(np.maximum.accumulate(done / done[-1]), [CORE_TAIL, 1 - CORE_TAIL])
+    core_change = loss.value_draws[:, core[1]] - loss.value_draws[:, core[0]]
     fall = float(loss.value[0] - loss.value.min())
     flat = max(FLAT_LOSS * fall, float(np.median(loss.noise)))
     chances: dict[Literal["A", "B", "unclassified"], float] = {
-        "A": float(np.mean((llc_change > 0) & (loss_change <= flat))),
-        "B": float(np.mean((llc_change < 0) & (np.abs(loss_change) <= flat))),
+        "A": float(np.mean((llc_change > 0) & (core_change <= flat))),
+        "B": float(np.mean((llc_change < 0) & (np.abs(core_change) <= flat))),
     }
     chances["unclassified"] = 1 - chances["A"] - chances["B"]
     kind = max(chances, key=chances.__getitem__)

@@ -30,7 +30,7 @@ DRIFT_SCALE = 2.0  # prior sd of the change of ln σ from one knot to the next
 INTENSITY_BOUNDS = (-12.0, 30.0)  # of ln σ²; at the lower one the curve is a parabola
 NOISE_BOUNDS = (-24.0, 3.0)  # of ln a² and ln b², in variances of the data
 START_INTENSITY, START_NOISE = 14.0, -6.0
-EVIDENCE = 6.0  # 2 ln(Bayes factor), about 20 : 1, that a curve needs to be more than a parabola with noise
+EVIDENCE = 3.0  # 2 ln(Bayes factor), about 20 : 1, that a curve needs to be more than a parabola with noise
 NUM_DRAWS = 1000
 
 
@@ -72,7 +72,7 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
         still = np.zeros((NUM_DRAWS, len(grid)))
         return Smooth(grid, still[0] + centre, still[0], still + centre, still, np.zeros(len(x)))
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
-    basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 250)))
+    basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 200)))
     model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale)
     fit = model.most_probable(centre / scale)
     noise = np.random.default_rng(seed).standard_normal((NUM_DRAWS, len(fit.weights)))
@@ -135,8 +135,9 @@ class _Model:
         # f in the noise's variance is the fit with constant noise: then each fit is one Gaussian problem
         level = (centre + self._fit(first, constant)[0].fitted) ** 2
         levels = np.hstack([constant, level[:, None] / level.mean()])
-        equal_parts = first[-1] - np.log(2)
-        moving, moving_cost = self._optimise(np.append(first[:-1], [equal_parts, equal_parts]), levels)
+        # a second start, since the noise found first may be a local optimum that interpolates the scatter
+        starts = (np.append(first, first[-1]), np.append(start, START_NOISE))
+        moving, moving_cost = min((self._optimise(start, levels) for start in starts), key=lambda found: found[1])
         still = np.append(np.full(self.num_knots, INTENSITY_BOUNDS[0]), 0.0)
         parabola, parabola_cost = self._optimise(still, constant, may_move=False)
         if parabola_cost - moving_cost > EVIDENCE:

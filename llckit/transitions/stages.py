@@ -27,11 +27,11 @@ CHANGE_SIGMAS = 4.0
 LEAST_CHANGE = 0.01
 DIP_SIGMAS = 2.0
 PLATEAU_SHARE = 0.5
-EDGE_SHARE = 0.1
+EDGE_SHARE = 0.15
 # A flat stretch: its change is within FLAT_SIGMAS or FLAT_SHARE of the stage's, its slope surely below FLAT_SLOPE
 # of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from the steepest point to the edge.
 FLAT_SIGMAS = 3.0
-FLAT_SHARE = 0.03
+FLAT_SHARE = 0.05
 FLAT_SLOPE = 0.2
 FLAT_LENGTH = 0.05
 

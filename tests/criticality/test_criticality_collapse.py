@@ -1,0 +1,229 @@
+import json
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from scipy.special import gammaln
+from scipy.stats import binom
+
+from llckit.criticality import finite_size_scaling
+from llckit.errors import InputError
+
+TRUTH = {"critical_point": 1.0, "nu_star": 2.0, "ratio": -0.25}
+MASTER_CURVES = {
+    "order parameter": lambda x: 1 / (1 + np.exp(x)),
+    "susceptibility": lambda x: 1 / (1 + x**2),
+    "cumulant": lambda x: np.tanh(x) + 0.3 * x,
+}
+
+
+def planted(
+    master,
+    sizes=(64, 128, 256, 512, 1024),
+    controls=20,
+    noise=0.0,
+    seed=0,
+    critical_point=1.0,
+    nu_star=2.0,
+    ratio=-0.25,
+):
+    """Measurements that collapse exactly, with Gaussian noise in units of the curve's height."""
+    random = np.random.default_rng(seed)
+    size = np.repeat(np.array(sizes, dtype=float), controls)
+    x_most = 4 * np.linspace(-1, 1, controls)
+    control = np.tile(critical_point + x_most * max(sizes) ** (-1 / nu_star), len(sizes))
+    value = size**ratio * master((control - critical_point) * size ** (1 / nu_star))
+    se = noise * np.ptp(master(x_most)) * size**ratio
+    return {"size": size, "control": control, "value": value + se * random.standard_normal(len(size)), "value_se": se}
+
+
+def curie_weiss(sizes, observable):
+    """Exact values for N spins of energy -M²/2N, at 21 temperatures within 1/√N of the critical one, 1."""
+    size, control, value = [], [], []
+    for n in sizes:
+        up = np.arange(n + 1)
+        m = (2 * up - n) / n
+        entropy = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1)
+        temperature = 1 + np.linspace(-1, 1, 21) / np.sqrt(n)
+        log_weight = entropy + n * m**2 / (2 * temperature[:, None])
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        size.append(np.full(21, n))
+        control.append(temperature)
+        value.append(weight @ np.abs(m) if observable == "order parameter" else n * (weight @ m**2))
+    return {"size": np.concatenate(size), "control": np.concatenate(control), "value": np.concatenate(value)}
+
+
+@pytest.mark.parametrize("master", MASTER_CURVES.values(), ids=MASTER_CURVES.keys())
+def test_exact_collapse_gives_the_planted_exponents(master):
+    data = planted(master)
+    fss = finite_size_scaling(size=data["size"], control=data["control"], value=data["value"])
+    for name, truth in TRUTH.items():
+        assert getattr(fss, name) == pytest.approx(truth, abs=1e-3)
+        low, high = getattr(fss, f"{name}_interval")
+        assert high - low < 5e-3
+    assert fss.quality < 1e-5
+    assert fss.undetermined == ()
+
+
+@pytest.mark.parametrize("known_se", [True, False])
+def test_intervals_cover_the_truth(known_se):
+    runs = 20
+    results = []
+    for seed in range(runs):
+        data = planted(MASTER_CURVES["order parameter"], (64, 128, 256, 512), controls=10, noise=0.02, seed=seed)
+        if not known_se:
+            del data["value_se"]
+        results.append(finite_size_scaling(**data))
+    fewest = binom.ppf(1e-3, runs, 0.95)
+    for name, truth in TRUTH.items():
+        estimate = np.array([getattr(one, name) for one in results])
+        low, high = np.array([getattr(one, f"{name}_interval") for one in results]).T
+        assert ((low <= truth) & (truth <= high)).sum() >= fewest
+        # Nor wider than they need to be; a standard deviation of 20 estimates is known to a factor 1.6 at most.
+        assert np.median(high - low) / (2 * 1.96) < 1.6 * estimate.std()
+    if known_se:
+        quality = np.array([one.quality for one in results])
+        assert 0.7 < quality.mean() < 1.1
+        assert np.mean([one.quality_interval[0] <= 1 <= one.quality_interval[1] for one in results]) > 0.8
+
+
+def test_weak_data_get_wide_intervals_and_not_a_far_away_minimum():
+    # Minimising S here ends at ratios down to -3 in some of the runs.
+    for seed in range(5):
+        data = planted(MASTER_CURVES["cumulant"], (64, 128, 256), controls=12, noise=0.02, seed=seed)
+        fss = finite_size_scaling(**data)
+        assert fss.ratio == pytest.approx(-0.25, abs=0.25)
+        assert fss.ratio_interval[0] <= -0.25 <= fss.ratio_interval[1]
+
+
+@pytest.mark.parametrize(
+    ("observable", "ratio", "ratio_share"), [("order parameter", -1 / 4, 0.01), ("susceptibility", 1 / 2, 0.02)]
+)
+def test_curie_weiss_exponents(observable, ratio, ratio_share):
+    small = finite_size_scaling(**curie_weiss((64, 128, 256, 512), observable))
+    large = finite_size_scaling(**curie_weiss((512, 1024, 2048, 4096), observable))
+    assert large.critical_point == pytest.approx(1, abs=1e-3)
+    assert large.nu_star == pytest.approx(2, rel=0.03)
+    assert large.ratio == pytest.approx(ratio, rel=ratio_share)
+    # What is missing is the leading correction to scaling, of order 1/√N: it falls by √8 from the one set of sizes
+    # to the other, and without it the exponent is exact.
+    assert (2 - small.nu_star) / (2 - large.nu_star) == pytest.approx(np.sqrt(8), rel=0.05)
+    extrapolated = large.nu_star + (large.nu_star - small.nu_star) / (np.sqrt(8) - 1)
+    assert extrapolated == pytest.approx(2, abs=0.005)
+
+
+def test_units_and_order_of_the_measurements_do_not_matter():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256, 512), controls=10, noise=0.02)
+    plain = finite_size_scaling(**data)
+    order = np.random.default_rng(1).permutation(len(data["size"]))
+    changed = finite_size_scaling(
+        size=3 * data["size"][order] ** 2,
+        control=5 - 100 * data["control"][order],
+        value=1e6 * (data["size"] * data["value"])[order],
+        value_se=1e6 * (data["size"] * data["value_se"])[order],
+    )
+    assert changed.critical_point == pytest.approx(5 - 100 * plain.critical_point, abs=0.01)
+    assert changed.nu_star == pytest.approx(2 * plain.nu_star, rel=1e-3)
+    assert changed.ratio == pytest.approx((plain.ratio + 1) / 2, abs=1e-3)
+    assert changed.quality == pytest.approx(plain.quality, rel=1e-2)
+
+
+def test_repeats_are_averaged():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
+    plain = finite_size_scaling(**data)
+    shift = 0.7 * data["value_se"]
+    repeated = finite_size_scaling(
+        size=np.tile(data["size"], 2),
+        control=np.concatenate([data["control"], data["control"] * (1 + 1e-15)]),
+        value=np.concatenate([data["value"] + shift, data["value"] - shift]),
+        value_se=np.sqrt(2) * np.tile(data["value_se"], 2),
+    )
+    for name, value in plain.to_dict().items():
+        assert getattr(repeated, name) == pytest.approx(tuple(value) if isinstance(value, list) else value, rel=1e-3)
+
+
+def test_curves_that_do_not_collapse_have_a_high_quality_value_and_wider_intervals():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256, 512), controls=10, noise=0.01)
+    good = finite_size_scaling(**data)
+    distorted = data["value"] * (1 + 0.3 * np.sin(data["size"]) * np.tanh(10 * (data["control"] - 1)))
+    bad = finite_size_scaling(**(data | {"value": distorted}))
+    assert good.quality < 1.5
+    assert bad.quality > 5
+    assert bad.quality_interval[0] > 1.5
+    assert np.ptp(bad.nu_star_interval) > 1.5 * np.ptp(good.nu_star_interval)
+
+
+def test_a_size_that_changes_nothing_leaves_nu_star_undetermined():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
+    data["value"] = 1 / (1 + np.exp(40 * (data["control"] - 1)))
+    data["value"] += 0.02 * np.random.default_rng(0).standard_normal(24)
+    fss = finite_size_scaling(**(data | {"value_se": np.full(24, 0.02)}))
+    assert "nu_star" in fss.undetermined
+    assert fss.nu_star_interval[1] > 40
+    assert fss.ratio_interval[0] <= 0 <= fss.ratio_interval[1]
+
+
+def test_same_seed_same_result_and_other_seed_same_estimate():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
+    one, again, other = (finite_size_scaling(**data, seed=seed) for seed in (3, 3, 4))
+    assert one == again
+    assert other != one
+    assert other.nu_star == pytest.approx(one.nu_star, rel=1e-3)
+    assert np.ptp(other.nu_star_interval) == pytest.approx(np.ptp(one.nu_star_interval), rel=0.3)
+    assert json.loads(json.dumps(one.to_dict()))["nu_star_interval"] == list(one.nu_star_interval)
+    with pytest.raises(FrozenInstanceError):
+        one.nu_star = 1.0
+
+
+def change(data, name, place, entry):
+    data[name] = data[name].copy()
+    data[name][place] = entry
+
+
+BAD_INPUT = {
+    "unequal lengths": (lambda d: d.update(value=d["value"][:-1]), "Lengths differ.*'value': 23"),
+    "one size": (lambda d: d.update(size=np.full(24, 64.0)), "Got 1 size"),
+    "size of zero": (lambda d: change(d, "size", 3, 0), "size has the entry 0"),
+    "negative size": (lambda d: change(d, "size", 3, -64), "size has the entry -64"),
+    "too few controls": (lambda d: d.update({k: v[:19] for k, v in d.items()}), "Size 256 has 3 different control"),
+    "the same control": (lambda d: d.update(control=np.ones(24)), "Size 64 has 1 different control"),
+    "nan": (lambda d: change(d, "value", 5, np.nan), r"value\[5\] is nan"),
+    "inf": (lambda d: change(d, "control", 6, np.inf), r"control\[6\] is inf"),
+    "zero error": (lambda d: change(d, "value_se", 2, 0), "value_se has the entry 0"),
+    "negative error": (lambda d: change(d, "value_se", 2, -1), "value_se has the entry -1"),
+    "no overlap": (lambda d: d.update(control=d["control"] + d["size"]), "do not overlap: size 256 starts"),
+    "hardly any overlap": (lambda d: d.update(control=d["control"] + 0.006 * np.sqrt(d["size"])), "overlap more"),
+    "constant": (lambda d: d.update(value=np.ones(24)), "values of size 64 are constant"),
+    "one constant size": (lambda d: change(d, "value", slice(8, 16), 0.5), "values of size 128 are constant"),
+    "text": (lambda d: d.update(value=["a"] * 24), "value has shape .* expected a list of numbers"),
+    "table": (lambda d: d.update(value=d["value"][:, None]), r"value has shape \(24, 1\)"),
+    "nothing": (lambda d: d.update(size=[]), r"size has shape \(0,\)"),
+    "seed": (lambda d: d.update(seed=-1), "seed is -1"),
+    "seed of another type": (lambda d: d.update(seed=0.5), "seed is 0.5"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_is_refused(spoil, message):
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
+    spoil(data)
+    with pytest.raises(InputError, match=message):
+        finite_size_scaling(**data)
+
+
+def test_fewest_measurements_that_are_accepted():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128), controls=4, noise=0.01)
+    fss = finite_size_scaling(**data)
+    assert np.isfinite(fss.quality)
+    assert fss.nu_star_interval[0] <= 2 <= fss.nu_star_interval[1]
+
+
+def test_extreme_units_are_survived():
+    data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
+    plain = finite_size_scaling(**data)
+    for unit in (1e-150, 1e150):
+        extreme = {name: unit * array for name, array in data.items()}
+        fss = finite_size_scaling(**extreme)
+        assert fss.nu_star == pytest.approx(plain.nu_star, rel=1e-3)
+        assert fss.critical_point == pytest.approx(unit * plain.critical_point, rel=1e-3)
