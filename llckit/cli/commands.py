@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import time
 from argparse import Namespace
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from llckit.errors import InputError
@@ -151,7 +154,7 @@ def bench(arguments: Namespace) -> int:
             }
         )
     if arguments.json:
-        print(json.dumps({"toys": rows}))
+        print(json.dumps({"environment": _environment(), "toys": rows}))
         return 0
     print(f"{'toy':54} {'λ':>6} {'m':>2} {'exact':>8} {'llc':>8} {'± mcse':>7} {'z':>5} {'vs λ':>7}  outcome")
     for row in rows:
@@ -162,6 +165,16 @@ def bench(arguments: Namespace) -> int:
         )
     print("exact: E[nβ (L − L*)] at the nβ and γ used; z: distance from it in standard errors; vs λ: against nβ → ∞")
     return 0
+
+
+def _environment() -> dict[str, Any]:
+    names = ("llckit", "torch", "numpy", "scipy")
+    versions = {name: metadata.version(name) for name in names}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    } | versions
 
 
 def print_curve(curve: LLCCurve) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +16,7 @@ import torch
 
 from llckit.cli.commands import print_transitions
 from llckit.errors import InputError
-from llckit.llc import estimate_curve
+from llckit.llc import LLCCurve, estimate_curve
 from llckit.plotting import plot_curve, save_figure
 from llckit.posterior import behavioral_task
 from llckit.report import write_report
@@ -47,16 +51,22 @@ def demo(arguments: Namespace) -> int:
         raise InputError(f"{out} holds a finished demo; look at {out / FINISHED}, or choose another --out")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / STORE).exists())):
         raise InputError(f"{out} exists and is no demo of ours; choose another --out")
-    torch.set_num_threads(1)  # such small matrices gain nothing from a second core, and lose much where it is busy
+    torch.set_num_threads(1)  # such small matrices gain nothing from a second thread, and lose much on a busy machine
     run = chosen.run()
     store = CheckpointStore(out / STORE)
     schedule = mixed_schedule(run.last_step, CHECKPOINTS)
     if store.steps != schedule:
         print(f"training: {run.last_step} steps, {run.task.dim} parameters, {run.task.n} samples", flush=True)
         train(run, Recorder(store, schedule), progress=True)
-    task = behavioral_task(run.task) if chosen.behavioral else run.task
     print(f"estimating the LLC of {len(store)} checkpoints", flush=True)
-    curve = estimate_curve(store, task, num_chains=CHAINS, num_burnin=BURNIN, num_draws=DRAWS)
+    # A second process takes every other checkpoint; what it keeps in the store is found there by the last call.
+    second = multiprocessing.get_context("spawn").Process(
+        target=_estimate_quietly, args=(arguments.name, store.path, schedule[1::2]), daemon=True
+    )
+    second.start()
+    _estimate(chosen, run, store, schedule[::2])
+    second.join()
+    curve = _estimate(chosen, run, store, None)
     transitions = detect_transitions(curve)
     for name in ("curve.csv", "transitions.json", "curve.png"):
         (out / name).unlink(missing_ok=True)  # left by a demo that was interrupted while writing
@@ -67,3 +77,16 @@ def demo(arguments: Namespace) -> int:
     print_transitions(list(transitions))
     print(f"written to {out}: curve.csv, transitions.json, curve.png, {FINISHED}")
     return 0
+
+
+def _estimate(chosen: _Demo, run: TrainingRun, store: CheckpointStore, steps: list[int] | None) -> LLCCurve:
+    task = behavioral_task(run.task) if chosen.behavioral else run.task
+    return estimate_curve(store, task, steps, num_chains=CHAINS, num_burnin=BURNIN, num_draws=DRAWS)
+
+
+def _estimate_quietly(name: str, path: Path, steps: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process; one progress bar is enough
+    torch.set_num_threads(1)
+    chosen = DEMOS[name]
+    _estimate(chosen, chosen.run(), CheckpointStore(path, create=False), steps)

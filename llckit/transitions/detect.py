@@ -6,10 +6,12 @@ by what changes in it (Hoogland et al. 2024, arXiv 2402.02364):
 * type A: complexity up, loss down or flat;
 * type B: complexity down, loss flat;
 
-"flat" being less than `FLAT_LOSS` of what the run loses altogether, or less than the scatter of the loss. The loss is
-judged over the core of a stage, in which all but the first and the last `CORE_TAIL` of its λ̂ changes: at a boundary,
-where λ̂ rests, the loss may still be ending what the stage before began. All else is unclassified. A stage is hidden if the loss does not tell of it: the loss alone has no boundary inside, and
-at the steepest point less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
+and unclassified otherwise. "Flat" is less than `FLAT_LOSS` of what the run loses altogether, or less than the scatter
+of the loss. It is judged over the core of a stage, in which all but the first and the last `CORE_TAIL` of its λ̂
+changes: around a boundary λ̂ rests, and the loss may still be ending what the stage before began.
+
+A stage is hidden if the loss does not tell of it: the loss alone has no boundary inside, and at the steepest point
+less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,12 +45,12 @@ class Transition:
         end: Step at which it ends.
         start_interval: Low and high of `start`; both equal to it at the start of the run.
         end_interval: Low and high of `end`; both equal to it at the end of the run.
-        kind: "A" (complexity up, loss not up), "B" (complexity down, loss flat) or "unclassified".
+        kind: "A" (complexity up, loss down or flat), "B" (complexity down, loss flat) or "unclassified".
         delta_loss: Change of the smoothed loss from start to end.
         delta_loss_se: Its posterior standard deviation.
         delta_llc: Change of the smoothed λ̂ from start to end.
         delta_llc_se: Its posterior standard deviation.
-        probability: Posterior probability that the changes are those of `kind`.
+        probability: Posterior probability that λ̂ and the loss change as `kind` says.
         hidden: Whether the loss alone does not tell of the stage.
         location: Step at which |dλ̂/d ln(step + 1)| is largest.
         location_interval: Low and high of `location`.
@@ -147,12 +149,10 @@ def detect_transitions(
     steps, losses, llcs = _checked(step, loss, llc)
     errors = _standard_errors(llc_se, llc_per_chain, steps)
 
-    known = np.isfinite(llcs)
-    x = np.log1p(steps)
-    grid = np.linspace(x[known][0], x[known][-1], GRID_SIZE)
-    llc_smooth = fit_smooth(x[known], llcs[known], grid, seed=0)
-    told = np.isfinite(losses)
-    loss_smooth = fit_smooth(x[told], losses[told], grid, seed=1)
+    x, has_llc, has_loss = np.log1p(steps), np.isfinite(llcs), np.isfinite(losses)
+    grid = np.linspace(x[has_llc][0], x[has_llc][-1], GRID_SIZE)
+    llc_smooth = fit_smooth(x[has_llc], llcs[has_llc], grid, seed=0)
+    loss_smooth = fit_smooth(x[has_loss], losses[has_loss], grid, seed=1)
     loss_boundaries = boundaries(loss_smooth)
     items = tuple(_transition(stage, llc_smooth, loss_smooth, loss_boundaries) for stage in stages(llc_smooth))
     return Transitions(items, np.expm1(grid), llc_smooth.value, _interval(llc_smooth, x, errors), loss_smooth.value)
@@ -162,8 +162,7 @@ def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[P
     llc_change, loss_change = (
         smooth.value_draws[:, stage.last] - smooth.value_draws[:, stage.first] for smooth in (llc, loss)
     )
-    done = llc.value[stage.first : stage.last + 1] - llc.value[stage.first]
-    core = stage.first + np.searchsorted(np.maximum.accumulate(done / done[-1]), [CORE_TAIL, 1 - CORE_TAIL])
+    core = _core(stage, llc)
     core_change = loss.value_draws[:, core[1]] - loss.value_draws[:, core[0]]
     fall = float(loss.value[0] - loss.value.min())
     flat = max(FLAT_LOSS * fall, float(np.median(loss.noise)))
@@ -194,9 +193,16 @@ def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[P
     )
 
 
+def _core(stage: Stage, llc: Smooth) -> NDArray[np.intp]:
+    """Grid indices between which all but the first and the last CORE_TAIL of a stage's change happen."""
+    inside = llc.value[stage.first : stage.last + 1] - llc.value[stage.first]
+    done = np.maximum.accumulate(inside / inside[-1])
+    return stage.first + np.searchsorted(done, [CORE_TAIL, 1 - CORE_TAIL])
+
+
 def _step(x: float) -> float:
-    # rounding takes back the last digits that ln and exp cost: whole steps stay whole
-    return float(np.format_float_positional(np.expm1(x), precision=12, unique=False, fractional=False))
+    # twelve digits leave out what ln and exp cost: whole steps stay whole
+    return float(f"{np.expm1(x):.12g}")
 
 
 def _interval(smooth: Smooth, x: Array, errors: Array | None) -> Array:
