@@ -28,10 +28,11 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 2.0
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
-# A flat stretch: its change is within FLAT_SIGMAS or FLAT_SHARE of the stage's, its slope surely below FLAT_SLOPE
-# of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from the steepest point to the edge.
+# A flat stretch: its change is within FLAT_SIGMAS, or a small share of the stage's; its slope is surely below
+# FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from steepest point to edge.
 FLAT_SIGMAS = 3.0
-FLAT_SHARE = 0.05
+FLAT_AFTER = 0.08
+FLAT_BEFORE = 0.05  # beyond its edge a logistic step in ln t has 3.9 %; a motion linear in t from the start has 5.7 %
 FLAT_SLOPE = 0.2
 FLAT_LENGTH = 0.05
 
@@ -98,7 +99,8 @@ def stages(smooth: Smooth) -> list[Stage]:
         after = [(peaks[cut], moved[cut])] if cut < len(peaks) else []
         flat_from = _edge(smooth, before[0][0], cuts[cut]) if before else 0
         flat_to = _edge(smooth, after[0][0], cuts[cut]) if after else len(smooth.x) - 1
-        if all(_is_flat(smooth, flat_from, flat_to, peak, change) for peak, change in before + after):
+        share = FLAT_AFTER if before else FLAT_BEFORE
+        if all(_is_flat(smooth, flat_from, flat_to, peak, share * change) for peak, change in before + after):
             if before:
                 ends[cut - 1] = _edge_place(smooth, before[0][0], cuts[cut])
             if after:
@@ -193,14 +195,14 @@ def _edges(smooth: Smooth, slopes: Array, peak: int, cut: int) -> NDArray[np.int
     return path[np.where(low.any(axis=1), low.argmax(axis=1), len(path) - 1)]
 
 
-def _is_flat(smooth: Smooth, first: int, last: int, peak: int, moved: float) -> bool:
-    """Whether nothing moves from `first` to `last`, by the measure of a stage that peaks there and moves so much."""
+def _is_flat(smooth: Smooth, first: int, last: int, peak: int, little: float) -> bool:
+    """Whether no more than `little` moves from `first` to `last`, seen from a stage with this peak."""
     length = smooth.x[last] - smooth.x[first]
     way = np.abs(smooth.x[[first, last]] - smooth.x[peak]).min()
     if length <= max(FLAT_LENGTH * (smooth.x[-1] - smooth.x[0]), way / 2):
         return False
     change, deviation = _change(smooth, first, last)
-    still = change <= max(FLAT_SIGMAS * deviation, FLAT_SHARE * moved)
+    still = change <= max(FLAT_SIGMAS * deviation, little)
     return still and change + 2 * deviation <= FLAT_SLOPE * abs(smooth.slope[peak]) * length
 
 

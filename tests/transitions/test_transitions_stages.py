@@ -83,13 +83,21 @@ def test_a_curve_that_does_not_move_has_no_stages():
     assert boundaries(posterior(flat, flat)) == []
 
 
-def test_flat_ends_of_a_run_are_trimmed_where_a_tenth_of_the_slope_is_left():
+def test_flat_ends_of_a_run_are_trimmed_where_the_slope_is_nearly_gone():
     (stage,) = stages(posterior(*logistic(5, 0.3)))
-    # 4 p (1 - p) = 0.1 at p = 0.0257
+    # the slope of a logistic is 4 p (1 - p) of its steepest
     edge = 0.3 * np.log((1 + np.sqrt(1 - EDGE_SHARE)) / (1 - np.sqrt(1 - EDGE_SHARE)))
     assert stage.start.x == pytest.approx(5 - edge, abs=0.02)
     assert stage.end.x == pytest.approx(5 + edge, abs=0.02)
     assert stage.steepest.x == pytest.approx(5, abs=0.01)
+
+
+def test_a_motion_linear_in_the_step_has_no_flat_start():
+    time = np.exp(X - 4)
+    done, slope = 1 - np.exp(-time), time * np.exp(-time)
+    (stage,) = stages(posterior(done, slope))
+    assert stage.start.x == 0
+    assert 5 < stage.end.x < 7
 
 
 def test_an_end_that_still_moves_is_not_trimmed():
