@@ -244,7 +244,14 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
     for name in ("a.ckpts", "b.ckpts"):
         assert run("import", "weights", name).returncode == 0
     estimate = ["estimate", "a.ckpts", "--task", "task.py:task", "--out", "a.csv"]
-    process = subprocess.Popen([*command, *estimate], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, *estimate],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, a shell has made all processes deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     results = tmp_path / "a.ckpts" / "estimates"
     while not results.exists() or len(list(results.glob("*.json"))) < 3:
         assert process.poll() is None, "it ended before it could be interrupted"
