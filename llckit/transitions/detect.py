@@ -152,7 +152,7 @@ def detect_transitions(
     x, has_llc, has_loss = np.log1p(steps), np.isfinite(llcs), np.isfinite(losses)
     grid = np.linspace(x[has_llc][0], x[has_llc][-1], GRID_SIZE)
     llc_smooth = fit_smooth(x[has_llc], llcs[has_llc], grid, seed=0)
-    loss_smooth = fit_smooth(x[has_loss], losses[has_loss], grid, seed=0)
+    loss_smooth = fit_smooth(x[has_loss], losses[has_loss], grid, seed=1)
     loss_boundaries = boundaries(loss_smooth)
     items = tuple(_transition(stage, llc_smooth, loss_smooth, loss_boundaries) for stage in stages(llc_smooth))
     return Transitions(items, np.expm1(grid), llc_smooth.value, _interval(llc_smooth, x, errors), loss_smooth.value)

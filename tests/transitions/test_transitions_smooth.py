@@ -60,6 +60,17 @@ def test_noise_proportional_to_the_level_is_recovered():
     np.testing.assert_allclose(smooth.noise[20:], 0.02 * level[20:], rtol=0.3)
 
 
+def test_scatter_of_a_falling_loss_is_not_interpolated():
+    step = np.unique(np.concatenate([[0], np.geomspace(1, 4000, 22).round(), np.linspace(0, 4000, 24).round()]))
+    level = 3.76 / (1 + (step / 50) ** 2)
+    found = []
+    for seed in range(20):
+        scatter = 0.05 * np.random.default_rng(seed).standard_normal(len(step))
+        smooth = fit_smooth(np.log1p(step), level * (1 + scatter), np.log1p(step))
+        found.append(np.median(smooth.noise[:10] / level[:10]))
+    assert np.mean((np.array(found) > 0.015) & (np.array(found) < 0.15)) >= 0.9
+
+
 def test_the_95_percent_bands_hold_95_percent():
     x = np.linspace(0, 10, 60)
     inside = []
@@ -97,6 +108,16 @@ def test_pure_noise_is_not_followed():
         np.ptp(fit_smooth(x, np.random.default_rng([7, seed]).standard_normal(20), x).value) for seed in range(20)
     ]
     assert np.median(wiggles) < 1.5
+
+
+def test_noise_at_few_places_far_apart_is_no_more_than_a_parabola():
+    x = np.log1p([0, 1, 16, 250, 1333, 2000, 2667, 4000])
+    grid = np.linspace(x[0], x[-1], 101)
+    bends = []
+    for seed in range(40):
+        smooth = fit_smooth(x, np.random.default_rng([9, seed]).standard_normal(8), grid)
+        bends.append(np.abs(np.diff(smooth.slope, 2)).max())
+    assert np.mean(np.array(bends) > 1e-3) <= 0.05
 
 
 def test_gradient_of_the_marginal_likelihood():

@@ -106,9 +106,18 @@ def test_an_end_that_still_moves_is_not_trimmed():
     assert (stage.start.x, stage.end.x) == (0, 10)
 
 
-def test_a_short_flat_end_is_not_trimmed():
-    (stage,) = stages(posterior(*logistic(8.7, 0.3)))
+@pytest.mark.parametrize(("centre", "width"), [(8.7, 0.3), (9.6, 0.05)])
+def test_a_short_flat_end_is_not_trimmed(centre, width):
+    (stage,) = stages(posterior(*logistic(centre, width)))
     assert stage.end.x == 10
+
+
+def test_an_end_may_move_more_than_a_start():
+    value, slope = total(logistic(4), logistic(8, width=0.9, size=0.025))
+    (ending,) = stages(posterior(value, slope))
+    (starting,) = stages(posterior(-value[::-1], slope[::-1]))
+    assert ending.end.x < 6
+    assert starting.start.x == 0
 
 
 def test_a_slow_flattening_is_not_trimmed():
