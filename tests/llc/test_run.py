@@ -92,9 +92,6 @@ def test_an_interrupted_run_goes_on_and_ends_identical(store, calls, monkeypatch
 
 def test_a_point_does_not_depend_on_its_neighbours(store):
     whole = lk.estimate_curve(store, make_task(), n_beta=10.0, localization=1.0, **QUICK)
-    alone = lk.estimate_llc(
-        make_task().model, (inputs(), inputs()[:, :2]), squared, n_beta=10.0, localization=1.0, **QUICK
-    )
     model = nn.Linear(3, 2)
     model.load_state_dict(store.load(20))
     alone = lk.estimate_llc(model, (inputs(), inputs()[:, :2]), squared, n_beta=10.0, localization=1.0, **QUICK)
