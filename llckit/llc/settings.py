@@ -41,7 +41,8 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     nβ = n/ln n (Watanabe 2013). γ is the smaller of two: the one that keeps chains near w* in units of the weights,
     γ = dim / (⅓‖w*‖²) (flat directions then spread to a third of ‖w*‖²), and the one that takes no more than a
     thousandth of the LLC in regular directions, Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), t = nβ, over the Hessian's
-    eigenvalues h. Where the second would let the chain go 30 times as far (spectra without a gap), the first decides.
+    eigenvalues h. Where the second would let the chain go 30 times as far along flat directions (spectra without a
+    gap), the first decides; without flat directions the curvature holds the chain, and the second does.
 
     Args:
         task: model, data and loss.
@@ -116,6 +117,7 @@ def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[floa
 
     low, high = math.log(k.min() * SHRINKAGE / 10), math.log(k.max() * SHRINKAGE * 10)
     flat = math.exp(float(brentq(excess_shrinkage, low, high)))  # pyright: ignore[reportArgumentType]
-    if math.isinf(near) or FARTHEST * near <= flat <= near:
+    regular = dim - float(share.sum()) < 0.5
+    if math.isinf(near) or regular or FARTHEST * near <= flat <= near:
         return flat, "localization shrinks regular directions by 0.1 %"
     return near, "localization from the size of the weights"

@@ -233,6 +233,12 @@ def test_verify_names_the_damage(wrong, monkeypatch, capsys):
     assert "1 damaged" in capsys.readouterr().out
 
 
+def hear_ctrl_c():
+    """Undo what a process inherits where the tests do not run in a terminal: SIGINT ignored, or blocked."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def test_ctrl_c_then_the_same_command(workplace, tmp_path):
     plain_training_script(tmp_path / "weights", count=5)
     (tmp_path / "task.py").write_text(TASK)
@@ -249,8 +255,7 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background, a shell has made all processes deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
     )
     results = tmp_path / "a.ckpts" / "estimates"
     while not results.exists() or len(list(results.glob("*.json"))) < 3:
@@ -258,7 +263,7 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 1
+    assert process.returncode == 1, stderr
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
     done = {file.name: file.stat().st_mtime_ns for file in results.glob("*.json")}
