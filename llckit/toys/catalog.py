@@ -119,40 +119,32 @@ def _deep_linear_nets() -> list[Toy]:
         ((4, 6, 5, 4), 2),
         ((10, 10, 10, 10, 10), 5),
     ):
-        llc, multiplicity = deep_linear_llc(widths, rank)
-        toys.append(
-            Toy(
-                name=f"linear {'-'.join(map(str, widths))}, rank {rank}, deepest point",
-                family="deep linear",
-                model=LinearNet(deepest_point(widths, rank)),
-                data=_data(),
-                loss_fn=matrix_loss,
-                llc=llc,
-                multiplicity=multiplicity,
-                exact=None,
-                source="Aoyagi, Entropy 26 (2024)",
-            )
-        )
+        name = f"linear {'-'.join(map(str, widths))}, rank {rank}, deepest point"
+        layers, answer = deepest_point(widths, rank), deep_linear_llc(widths, rank)
+        toys.append(_linear_net(name, "deep linear", layers, answer, "Aoyagi, Entropy 26 (2024)"))
     return toys
 
 
 def _two_layer_nets() -> list[Toy]:
     toys = []
     shape = (10, 10, 10)
-    for ranks in ((5, 5, 5), (10, 5, 5), (7, 8, 5)):
-        llc, multiplicity = two_layer_llc(shape, ranks)
-        a, b, r = ranks
-        toys.append(
-            Toy(
-                name=f"linear 10-10-10, product rank {r}, layer ranks {a} and {b}",
-                family="two-layer linear",
-                model=LinearNet(two_layer_point(shape, ranks)),
-                data=_data(),
-                loss_fn=matrix_loss,
-                llc=llc,
-                multiplicity=multiplicity,
-                exact=None,
-                source="Aoyagi & Watanabe, Neural Networks 18 (2005), applied to the local normal form",
-            )
-        )
+    source = "Aoyagi & Watanabe, Neural Networks 18 (2005), applied to the local normal form"
+    for a, b, r in ((5, 5, 5), (10, 5, 5), (7, 8, 5)):
+        name = f"linear 10-10-10, product rank {r}, layer ranks {a} and {b}"
+        layers, answer = two_layer_point(shape, (a, b, r)), two_layer_llc(shape, (a, b, r))
+        toys.append(_linear_net(name, "two-layer linear", layers, answer, source))
     return toys
+
+
+def _linear_net(name: str, family: str, layers: list[Tensor], answer: tuple[float, int], source: str) -> Toy:
+    return Toy(
+        name=name,
+        family=family,
+        model=LinearNet(layers),
+        data=_data(),
+        loss_fn=matrix_loss,
+        llc=answer[0],
+        multiplicity=answer[1],
+        exact=None,
+        source=source,
+    )
