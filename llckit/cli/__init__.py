@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from typing import NoReturn
 
 from llckit.cli import commands
@@ -21,6 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="llckit", description="How complex a network really is while it trains, and when it changes.")
+    parser.add_argument("--version", action="version", version=f"llckit {metadata.version('llckit')}")
     actions = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     def add(name: str, run: object, summary: str) -> argparse.ArgumentParser:
@@ -90,10 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, EstimationError) as error:
         print(f"llckit {arguments.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is left to be said to it
+        return 1
+    except OSError as error:  # such as a full disk
+        print(f"llckit {arguments.command}: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         kept = "what is finished is kept; the same command goes on from there"
         print(f"\nllckit {arguments.command}: interrupted; {kept}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is left to be said to it
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import sys
 import time
 from argparse import Namespace
 from collections import Counter
@@ -33,7 +34,7 @@ def import_files(arguments: Namespace) -> int:
         raise InputError(f"{', '.join(missing)}: no such file or folder")
     store = CheckpointStore(arguments.store)
     steps = import_checkpoints(arguments.sources, store, progress=True)
-    print(f"{len(steps)} checkpoints in {store.path}: steps {steps[0]} … {steps[-1]}")
+    print(f"imported {len(steps)} checkpoints into {store.path}: steps {steps[0]} … {steps[-1]}")
     return 0
 
 
@@ -41,7 +42,7 @@ def info(arguments: Namespace) -> int:
     """`llckit info STORE`: what is there, without reading weights."""
     store = CheckpointStore(arguments.store, create=False)
     manifests = [store.manifest(step) for step in store.steps]
-    last = manifests[-1]
+    last, curves = manifests[-1], kept_curves(store)
     found: dict[str, Any] = {
         "store": str(store.path),
         "checkpoints": len(manifests),
@@ -52,7 +53,9 @@ def info(arguments: Namespace) -> int:
         "bytes": sum(tensor.nbytes for manifest in manifests for tensor in manifest.tensors),
         "metadata": sorted({key for manifest in manifests for key in manifest.metadata}),
         "steps_with_nan_or_inf": [manifest.step for manifest in manifests if manifest.nonfinite],
-        "estimated": {_kind(curve.behavioral): len(curve) for curve in kept_curves(store).values()},
+        "estimated": {
+            _kind(behavioral): {"checkpoints": len(curve)} | _scale(curve) for behavioral, curve in curves.items()
+        },
     }
     if arguments.json:
         print(json.dumps(found))
@@ -62,8 +65,8 @@ def info(arguments: Namespace) -> int:
     print(f"metadata: {', '.join(found['metadata']) or 'none'}")
     if found["steps_with_nan_or_inf"]:
         print(f"NaN or inf in the weights of steps {', '.join(map(str, found['steps_with_nan_or_inf']))}")
-    done = [f"{count} ({kind} loss)" for kind, count in found["estimated"].items()]
-    print(f"estimated: {', '.join(done) or 'none'}")
+    done = [f"{len(curve)} ({_about(curve)})" for curve in curves.values()]
+    print(f"estimated: {'; '.join(done) or 'none'}")
     return 0
 
 
@@ -102,6 +105,17 @@ def detect(arguments: Namespace) -> int:
     if arguments.plot is not None:
         check_new_file(arguments.plot)
     curve = LLCCurve.from_csv(arguments.curve)
+    doubts = [] if curve.outcome is None else list(zip(curve.step.tolist(), curve.outcome, strict=True))
+    for outcome, meaning in (
+        (
+            Outcome.NOT_A_MINIMUM,
+            "are no LLC (w* is no minimum; see llckit estimate --behavioral) and left out",
+        ),
+        (Outcome.NOT_MIXED, "have error bars that are too small, since their chains have not mixed"),
+    ):
+        steps = [str(step) for step, found in doubts if found is outcome]
+        if steps:
+            print(f"{len(steps)} of {len(curve)} estimates {meaning}: steps {', '.join(steps)}", file=sys.stderr)
     transitions = detect_transitions(curve)
     if arguments.plot is not None:
         save_figure(plot_curve(curve, transitions, title=Path(arguments.curve).name), arguments.plot)
@@ -184,8 +198,7 @@ def print_curve(curve: LLCCurve) -> None:
     print(f"{'step':>9} {'loss':>12} {'llc':>9} {'± mcse':>8}  outcome")
     for i, (step, loss, llc) in enumerate(curve):
         print(f"{step:9} {loss:12.6g} {llc:9.4g} {curve.mcse[i]:8.2g}  {curve.outcome[i].value}")
-    n_beta, localization = (curve.details[name][0] for name in ("n_beta", "localization"))
-    print(f"{_kind(curve.behavioral)} loss, n_beta = {n_beta:.5g}, localization = {localization:.4g}")
+    print(_about(curve))
     for outcome, count in Counter(curve.outcome).items():
         if outcome is not Outcome.CONVERGED:
             print(f"{count} x {outcome.value}: {outcome.advice}")
@@ -208,6 +221,15 @@ def print_transitions(transitions: list[Transition]) -> None:
     print(
         "A: loss down, complexity up. B: complexity down while the loss is nearly flat. hidden: the loss shows no sign."
     )
+
+
+def _about(curve: LLCCurve) -> str:
+    scale = _scale(curve)
+    return f"{_kind(curve.behavioral)} loss, n_beta = {scale['n_beta']:.5g}, localization = {scale['localization']:.4g}"
+
+
+def _scale(curve: LLCCurve) -> dict[str, float]:
+    return {name: float(curve.details[name][0]) for name in ("n_beta", "localization")}
 
 
 def _kind(behavioral: bool) -> str:

@@ -72,6 +72,13 @@ class LLCCurve:
         """‖∇L(w*)‖ at every checkpoint; None if unknown."""
         return self.details.get("grad_norm")
 
+    @property
+    def is_minimum(self) -> np.ndarray:
+        """Where λ̂ is a learning coefficient at all: not where chains found lower loss than the checkpoint has."""
+        if self.outcome is None:
+            return np.ones(len(self), dtype=bool)
+        return np.array([outcome is not Outcome.NOT_A_MINIMUM for outcome in self.outcome])
+
     @classmethod
     def from_estimates(cls, steps: Sequence[int], estimates: Sequence[LLCEstimate]) -> LLCCurve:
         """Put estimates of one store side by side.
@@ -165,8 +172,8 @@ class LLCCurve:
             return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
 
         step = numbers("step")
-        if not np.isfinite(step).all() or (step != np.round(step)).any():
-            raise InputError(f"{path}: column step holds values that are not integers")
+        if not (np.abs(step) < 2**53).all() or (step != np.round(step)).any():
+            raise InputError(f"{path}: column step holds values that are not integers, or too large for one")
         chains = sorted((name for name in names if CHAIN.match(name)), key=lambda name: int(name.rsplit("_", 1)[1]))
         outcome = None
         if "outcome" in names and {row["outcome"] for row in rows} <= {o.value for o in Outcome}:

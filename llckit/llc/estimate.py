@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -186,8 +187,8 @@ class Settings:
             _check_count(name, getattr(self, name), least)
         _check_count("seed", self.seed, 0)
         _check_count("batch_size", self.batch_size, 1)
-        if not 0 < self.rel_tol < 1:
-            raise InputError(f"rel_tol is {self.rel_tol}; expected a number between 0 and 1, such as 0.01")
+        if not (isinstance(self.rel_tol, Real) and 0 < self.rel_tol < 1):
+            raise InputError(f"rel_tol is {self.rel_tol!r}; expected a number between 0 and 1, such as 0.01")
         if not isinstance(self.sampler, Sampler):
             raise InputError(f'sampler is {self.sampler!r}; expected "auto" or a sampler such as llckit.hmc()')
 
@@ -234,7 +235,7 @@ def estimate_llc(
         num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
         num_burnin: warm-up steps; None takes the sampler's own number.
         rel_tol: standard error to reach, relative to λ̂ (taken as at least ½).
-        max_grad_evals: gradients per chain at most.
+        max_grad_evals: gradients per chain after which sampling ends; the trajectory that crosses it is finished.
         batch_size: samples per gradient for samplers that take minibatches; None uses the full loss.
         n: number of samples, where rows of `data` are not what counts.
         seed: of all randomness; row r of any estimate with this seed sees the same noise.
@@ -309,10 +310,10 @@ def estimate_point(
     mixing = rhat(excess) if sampled else math.nan
     if trace.diverged:
         outcome = Outcome.DIVERGED
+    elif llc + Z95 * mcse < 0:
+        outcome = Outcome.NOT_A_MINIMUM  # also where chains have not mixed: they fall further, each its own way
     elif not mixing <= RHAT_LIMIT:
         outcome = Outcome.NOT_MIXED
-    elif llc + Z95 * mcse < 0:
-        outcome = Outcome.NOT_A_MINIMUM
     elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), 0.5):
         outcome = Outcome.BUDGET_EXHAUSTED
     else:

@@ -46,10 +46,11 @@ def estimate_curve(
 ) -> LLCCurve:
     """λ̂ at every checkpoint of a store, at one nβ and γ.
 
-    Each checkpoint's estimate is kept in `estimates/` inside the store as soon as it is there, under a key made of the
-    weights' hash, all settings, L(w*) and a hash of ∇L(w*): a second call, after an interruption or with new
-    checkpoints, computes only what is missing, and an edited loss is noticed. nβ and γ that are left open are chosen
-    at the last checkpoint there is on the first call, and kept.
+    All checkpoints are read and their loss is evaluated before the first is sampled. Each checkpoint's estimate is
+    kept in `estimates/` inside the store as soon as it is there, under a key made of the weights' hash, all settings,
+    L(w*) and a hash of ∇L(w*): a second call, after an interruption or with new checkpoints, computes only what is
+    missing, and an edited loss is noticed. nβ and γ that are left open are chosen at the last checkpoint there is on
+    the first call, and kept.
 
     Args:
         store: the checkpoints.
@@ -71,9 +72,11 @@ def estimate_curve(
         The curve.
 
     Raises:
-        InputError: an empty store, unknown steps, a checkpoint that does not fit the task or holds NaN, or wrong
-            settings; before any sampling.
+        InputError: an empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
+            a loss that is not finite there, or wrong settings; before any sampling.
     """
+    if not isinstance(store, CheckpointStore):
+        raise InputError(f"store is a {type(store).__name__}; expected llckit.CheckpointStore(path)")
     if not isinstance(task, Task):
         raise InputError(f"task is a {type(task).__name__}; expected llckit.Task(model, data, loss_fn)")
     settings = Settings(
@@ -89,20 +92,29 @@ def estimate_curve(
     check_scale(task, n_beta, localization)
     chosen = _check_checkpoints(store, task, steps)
     results = _Results(store.path / FOLDER)
-    scale = _scale_of_store(store, task, results, n_beta, localization)
-    estimates: list[LLCEstimate] = []
-    for step in tqdm(chosen, desc="checkpoints", disable=None if progress else True):
-        point = task.point(store.load(step))
-        described = _describe(task, point, scale, settings)
-        weights_hash = store.manifest(step).weights_hash
-        key = _key(weights_hash, _fingerprint(task, point), described)
-        kept = results.get(key)
-        if kept is None:
-            estimate = estimate_point(task, point, scale, settings).to_dict()
-            kept = {"weights_hash": weights_hash, "settings": described, "estimate": estimate}
-            results.put(key, kept)
-        estimates.append(LLCEstimate.from_dict(kept["estimate"]))
-    return LLCCurve.from_estimates(chosen, estimates)
+    results.check_writable()
+    scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization)
+    described = _describe(task, scale, settings)
+    keys: dict[int, str] = {}
+    for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
+        try:
+            fingerprint = _fingerprint(task, task.point(store.load(step)))
+        except InputError as error:
+            raise InputError(f"step {step}: {error}") from error
+        keys[step] = _key(store.manifest(step).weights_hash, fingerprint, described)
+    name = "curve-" + _key(described, loss_fingerprint)
+    done: dict[int, LLCEstimate] = {}
+    try:
+        for step in tqdm(chosen, desc="checkpoints", disable=None if progress else True):
+            estimate = results.estimate(keys[step])
+            if estimate is None:
+                estimate = estimate_point(task, task.point(store.load(step)), scale, settings)
+                results.put(keys[step], {"settings": described, "estimate": estimate.to_dict()})
+            done[step] = estimate
+    finally:
+        earlier = results.curve(name)
+        results.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
+    return LLCCurve.from_estimates(chosen, list(done.values()))
 
 
 def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
@@ -112,20 +124,17 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
         store: the checkpoints.
 
     Returns:
-        The most recently computed curve by whether it is behavioral; a kind that was never estimated is missing.
+        By whether it is behavioral, the curve that `estimate_curve` gave last, with all steps estimated at its
+        settings; a kind that was never estimated is missing.
     """
-    step_of = {store.manifest(step).weights_hash: step for step in reversed(store.steps)}
-    groups: dict[str, dict[int, LLCEstimate]] = {}
-    for kept in _Results(store.path / FOLDER).newest_last():
-        if kept.get("weights_hash") in step_of:
-            group = _key(kept["settings"])
-            merged = groups.pop(group, {}) | {step_of[kept["weights_hash"]]: LLCEstimate.from_dict(kept["estimate"])}
-            groups[group] = merged
+    results = _Results(store.path / FOLDER)
     curves: dict[bool, LLCCurve] = {}
-    for by_step in groups.values():
-        steps = sorted(by_step)
-        curve = LLCCurve.from_estimates(steps, [by_step[step] for step in steps])
-        curves[curve.behavioral] = curve
+    for keys in results.curves_newest_last():
+        kept = {step: results.estimate(keys[str(step)]) for step in store.steps if str(step) in keys}
+        found = {step: estimate for step, estimate in kept.items() if estimate is not None}
+        if found:
+            curve = LLCCurve.from_estimates(list(found), list(found.values()))
+            curves[curve.behavioral] = curve
     return curves
 
 
@@ -133,7 +142,10 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
     available = store.steps
     if not available:
         raise InputError(f"{store.path} holds no checkpoints; record or import some first")
-    chosen = available if steps is None else sorted(set(steps))
+    try:
+        chosen = available if steps is None else sorted(set(steps))
+    except TypeError:
+        raise InputError(f"steps is {steps!r}; expected a list of steps such as [0, 100]") from None
     unknown = sorted(set(chosen) - set(available))
     if unknown or not chosen:
         raise InputError(
@@ -157,22 +169,23 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
 
 def _scale_of_store(
     store: CheckpointStore, task: Task, results: _Results, n_beta: float | None, localization: float | None
-) -> Scale:
-    """The choice made on the first call, unless the loss at the checkpoint it was made at has changed since."""
+) -> tuple[Scale, list[Any]]:
+    """The choice made on the first call, unless the loss where it was made has changed since; and that loss's mark."""
     asked = {"version": VERSION, "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
-    if (
-        kept is not None
-        and kept["step"] in store
-        and kept["fingerprint"] == _fingerprint(task, task.point(store.load(kept["step"])))
-    ):
-        return Scale(kept["n_beta"], kept["localization"], kept["rule"])
+    if {*Scale._fields, "step", "fingerprint"} <= kept.keys() and kept["step"] in store:
+        fingerprint = _fingerprint(task, task.point(store.load(kept["step"])))
+        if kept["fingerprint"] == fingerprint:
+            return Scale(kept["n_beta"], kept["localization"], kept["rule"]), fingerprint
     step = store.steps[-1]
-    point = task.point(store.load(step))
-    scale = choose_scale(task, point, n_beta, localization)
-    results.put(key, {**scale._asdict(), "step": step, "fingerprint": _fingerprint(task, point)})
-    return scale
+    try:
+        point = task.point(store.load(step))
+        scale, fingerprint = choose_scale(task, point, n_beta, localization), _fingerprint(task, point)
+    except InputError as error:
+        raise InputError(f"step {step}: {error}") from error
+    results.put(key, {**scale._asdict(), "step": step, "fingerprint": fingerprint})
+    return scale, fingerprint
 
 
 def _fingerprint(task: Task, point: Point) -> list[Any]:
@@ -181,14 +194,14 @@ def _fingerprint(task: Task, point: Point) -> list[Any]:
     return [posterior.loss, hashlib.sha256(grad).hexdigest()]
 
 
-def _describe(task: Task, point: Point, scale: Scale, settings: Settings) -> dict[str, Any]:
+def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
     return {
         "version": VERSION,
         "behavioral": task.behavioral,
         "n_beta": scale.n_beta,
         "localization": scale.localization,
         "sampler": [settings.sampler.name, settings.sampler.settings],
-        "num_chains": settings.num_chains or choose_num_chains(task, point),
+        "num_chains": settings.num_chains or choose_num_chains(task, task.point()),
         "num_draws": settings.num_draws,
         "num_burnin": settings.num_burnin,
         "rel_tol": settings.rel_tol,
@@ -208,23 +221,37 @@ class _Results:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def check_writable(self) -> None:
         try:
-            return json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return None  # damaged: computing it again is cheaper than asking
+            self._folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=self._folder).close()
+        except OSError as error:
+            raise InputError(f"results cannot be kept in {self._folder}: {error.strerror}") from error
 
-    def newest_last(self) -> Iterator[dict[str, Any]]:
-        files = sorted(self._folder.glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    def get(self, key: str) -> dict[str, Any]:
+        """The document; an empty one where there is none, or a damaged one: computing again is cheaper than asking."""
+        try:
+            found = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def estimate(self, key: str) -> LLCEstimate | None:
+        try:
+            return LLCEstimate.from_dict(self.get(key)["estimate"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    def curve(self, key: str) -> dict[str, str]:
+        keys = self.get(key).get("keys")
+        return keys if isinstance(keys, dict) else {}
+
+    def curves_newest_last(self) -> Iterator[dict[str, str]]:
+        files = sorted(self._folder.glob("curve-*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
         for file in files:
-            kept = self.get(file.stem)
-            if kept is not None:
-                yield kept
+            yield self.curve(file.stem)
 
     def put(self, key: str, value: dict[str, Any]) -> None:
-        self._folder.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".tmp", delete=False, encoding="utf-8") as file:
             json.dump(value, file, allow_nan=False)
             file.flush()

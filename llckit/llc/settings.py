@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -76,12 +77,16 @@ def check_scale(task: Task, n_beta: float | None, localization: float | None) ->
     Raises:
         InputError: nβ is not a positive number, or γ not a non-negative one.
     """
-    if n_beta is not None and not (math.isfinite(n_beta) and n_beta > 0):
+    if n_beta is not None and not (_is_number(n_beta) and n_beta > 0):
         raise InputError(
-            f"n_beta is {n_beta}; expected a positive number, such as n/ln(n) = {_default_n_beta(task.n):.4g}"
+            f"n_beta is {n_beta!r}; expected a positive number, such as n/ln(n) = {_default_n_beta(task.n):.4g}"
         )
-    if localization is not None and not (math.isfinite(localization) and localization >= 0):
-        raise InputError(f"localization is {localization}; expected a number >= 0")
+    if localization is not None and not (_is_number(localization) and localization >= 0):
+        raise InputError(f"localization is {localization!r}; expected a number >= 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def choose_num_chains(task: Task, point: Point) -> int:

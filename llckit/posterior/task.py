@@ -346,7 +346,7 @@ def _prepare(model: nn.Module) -> nn.Module:
 
 
 def load_task(reference: str) -> Task:
-    """The task that a Python file defines: what workers and the command line use.
+    """The task that a Python file defines: what the command line uses.
 
     Args:
         reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
@@ -357,12 +357,12 @@ def load_task(reference: str) -> Task:
     Raises:
         InputError: no such file or name, the file fails, or NAME is no task.
     """
-    path, _, name = reference.rpartition(":")
+    path, _, name = reference.rpartition(":") if isinstance(reference, str) else ("", "", "")
     if not path or not name.isidentifier():
-        raise InputError(f"task {reference!r} is not of the form file.py:NAME")
+        raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"task file {path} does not exist")
+        raise InputError(f"task file {path} {'is no file' if file.exists() else 'does not exist'}")
     spec = importlib.util.spec_from_file_location(f"llckit_task_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise InputError(f"task file {path} is not a Python file (.py)")

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def _by_step(files: list[Path]) -> dict[int, Path]:
 def _read(file: Path) -> object:
     try:
         if file.suffix.lower() in _PICKLED:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice on unusual pickles; what they hold is judged here
+                return torch.load(file, map_location="cpu", weights_only=True)
         return _safetensors_loader()(file)
     except InputError:
         raise

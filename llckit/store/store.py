@@ -57,6 +57,8 @@ class CheckpointStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True):
+        if path == "":
+            raise InputError("path is empty; expected the folder of the store")
         if sys.byteorder != "little":
             raise InputError("checkpoint files hold little-endian bits, but this machine is big-endian")
         try:

@@ -127,8 +127,8 @@ def detect_transitions(
     differences cancel. They only widen `llc_interval`.
 
     Args:
-        curve: Anything with attributes `step`, `loss`, `llc` and, if it has them, `mcse` and `llc_per_chain`; or None,
-            and the arrays are given one by one.
+        curve: Anything with attributes `step`, `loss`, `llc` and, if it has them, `mcse`, `llc_per_chain` and
+            `is_minimum` (where that is false, λ̂ is a gap); or None, and the arrays are given one by one.
         step: Training steps, at least 0 and increasing, shape `(checkpoints,)`.
         loss: Loss at each checkpoint, shape `(checkpoints,)`; NaN is a gap.
         llc: λ̂ at each checkpoint, shape `(checkpoints,)`; NaN (a failed estimate) is a gap.
@@ -144,7 +144,13 @@ def detect_transitions(
     if curve is not None:
         if any(given is not None for given in (step, loss, llc, llc_se, llc_per_chain)):
             raise InputError("Both a curve and single arrays were given; give one or the other.")
-        step, loss, llc = (getattr(curve, name, None) for name in ("step", "loss", "llc"))
+        if not (hasattr(curve, "step") and hasattr(curve, "llc")):
+            raise InputError(
+                f"The curve is a {type(curve).__name__}; expected what llckit.estimate_curve or "
+                "llckit.LLCCurve.from_csv gives, or the arrays step=, loss=, llc=."
+            )
+        step, loss = curve.step, getattr(curve, "loss", None)
+        llc = np.where(getattr(curve, "is_minimum", True), curve.llc, np.nan)
         llc_se, llc_per_chain = getattr(curve, "mcse", None), getattr(curve, "llc_per_chain", None)
     steps, losses, llcs = _checked(step, loss, llc)
     errors = _standard_errors(llc_se, llc_per_chain, steps)

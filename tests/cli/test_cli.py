@@ -113,7 +113,7 @@ def test_a_strangers_folder_from_weights_to_report(here, capsys):
     for page in ("store.html", "curve.html"):
         assert "</html>" in (here / page).read_text()
     assert main(["info", "run.ckpts"]) == 0
-    assert "10 (task loss), 2 (behavioral loss)" in capsys.readouterr().out
+    assert "; 2 (behavioral loss, n_beta = 14.654" in capsys.readouterr().out
 
 
 def test_a_shuffling_loader_is_welcome_and_gives_the_same_curve(here, tmp_path, capsys):
@@ -233,6 +233,19 @@ def test_verify_names_the_damage(wrong, monkeypatch, capsys):
     assert "1 damaged" in capsys.readouterr().out
 
 
+def test_detect_leaves_out_what_is_no_llc(tmp_path, capsys):
+    rows = [f"{10 * i},{3 - i / 10},{5 - (30 if i < 3 else 0)},{kind}" for i, kind in enumerate(NO_MINIMA)]
+    (tmp_path / "c.csv").write_text("\n".join(["step,loss,llc,outcome", *rows]))
+    assert main(["detect", str(tmp_path / "c.csv")]) == 0
+    out, err = capsys.readouterr()
+    assert "no transition found" in out  # the rise from -25 to 5 is none of the LLC
+    assert "3 of 20 estimates are no LLC" in err
+    assert "steps 0, 10, 20" in err
+
+
+NO_MINIMA = ["not a local minimum"] * 3 + ["converged"] * 17
+
+
 def hear_ctrl_c():
     """Undo what a process inherits where the tests do not run in a terminal: SIGINT ignored, or blocked."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -258,7 +271,12 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
         preexec_fn=hear_ctrl_c,
     )
     results = tmp_path / "a.ckpts" / "estimates"
-    while not results.exists() or len(list(results.glob("*.json"))) < 3:
+
+    def estimated():
+        files = [file for file in results.glob("*.json") if not file.name.startswith("curve-")]
+        return {file.name: file.stat().st_mtime_ns for file in files}
+
+    while len(estimated()) < 3:
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -266,12 +284,12 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
     assert process.returncode == 1, stderr
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
-    done = {file.name: file.stat().st_mtime_ns for file in results.glob("*.json")}
+    done = estimated()
     assert 3 <= len(done) < 6  # five checkpoints and the choice of scale
     assert not (tmp_path / "a.csv").exists()
 
     assert run(*estimate).returncode == 0
-    after = {file.name: file.stat().st_mtime_ns for file in results.glob("*.json")}
+    after = estimated()
     assert len(after) == 6
     assert all(after[name] == when for name, when in done.items())
     assert run("estimate", "b.ckpts", "--task", "task.py:task", "--out", "b.csv").returncode == 0

@@ -127,6 +127,64 @@ def test_damaged_results_are_computed_again(store, calls):
     assert len(calls) == 6
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"estimate": {}}', '{"keys": 3}'])
+def test_foreign_results_are_computed_again(store, calls, content):
+    first = lk.estimate_curve(store, make_task(), **QUICK)
+    for file in (store.path / "estimates").glob("*.json"):
+        file.write_text(content)
+    assert kept_curves(store) == {}
+    same(first, lk.estimate_curve(store, make_task(), **QUICK))
+    assert len(calls) == 6
+
+
+def test_results_that_cannot_be_kept_are_refused_before_sampling(store, calls):
+    (store.path / "estimates").write_text("not a folder")
+    with pytest.raises(lk.InputError, match="results cannot be kept"):
+        lk.estimate_curve(store, make_task(), **QUICK)
+    assert not calls
+
+
+def test_a_loss_that_breaks_at_one_checkpoint_is_refused_before_sampling(store, calls):
+    huge = {name: 1e30 * value for name, value in store.load(20).items()}
+    store.save(15, huge)
+    with pytest.raises(lk.InputError, match=r"step 15: .* the loss over all samples is inf"):
+        lk.estimate_curve(store, make_task(), **QUICK)
+    assert not calls
+
+
+def test_the_kept_curve_is_the_last_one_asked_for(store):
+    full = lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
+    other = lk.estimate_curve(store, make_task(), steps=[10], n_beta=3.0, localization=1.0, **QUICK)
+    same(kept_curves(store)[False], other)
+    lk.estimate_curve(store, make_task(), steps=[10], n_beta=2.0, localization=1.0, **QUICK)  # from what is kept
+    same(kept_curves(store)[False], full)
+
+
+def test_two_losses_make_two_curves(store):
+    lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
+    ten = make_task(lambda m, b: 10 * squared(m, b))
+    tenfold = lk.estimate_curve(store, ten, steps=[0, 10], n_beta=2.0, localization=1.0, **QUICK)
+    same(kept_curves(store)[False], tenfold)
+
+
+def test_checkpoints_with_equal_weights_are_kept_apart(store):
+    store.save(30, store.load(20))
+    curve = lk.estimate_curve(store, make_task(), **QUICK)
+    assert curve.llc[2] == curve.llc[3]
+    same(kept_curves(store)[False], curve)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"n_beta": "a"}, {"n_beta": True}, {"rel_tol": "a"}])
+def test_wrong_arguments(store, wrong):
+    with pytest.raises(lk.InputError, match=next(iter(wrong))):
+        lk.estimate_curve(store, make_task(), **(QUICK | wrong))
+
+
+def test_a_path_is_no_store(store):
+    with pytest.raises(lk.InputError, match="CheckpointStore"):
+        lk.estimate_curve(str(store.path), make_task())
+
+
 def test_kept_curves_need_no_task(store):
     assert kept_curves(store) == {}
     task = make_task()
