@@ -8,9 +8,18 @@ from llckit import toys
 from llckit.criticality import FiniteSizeScaling, finite_size_scaling, scaling_relations
 from llckit.errors import EstimationError, InputError
 from llckit.geometry import Bracket, bracket
-from llckit.llc import LLCCurve, LLCEstimate, Outcome, estimate_curve, estimate_llc
+from llckit.llc import (
+    LLCCurve,
+    LLCEstimate,
+    Outcome,
+    ScaleProfile,
+    Spectrogram,
+    estimate_curve,
+    estimate_llc,
+    scale_profile,
+)
 from llckit.posterior import Task, behavioral_task, load_task
-from llckit.sampling import hmc, sgld
+from llckit.sampling import baoab, hmc, mala, rmsprop_sgld, sgld, sgnht
 from llckit.store import (
     CheckpointStore,
     Recorder,
@@ -33,9 +42,12 @@ __all__ = [
     "LLCEstimate",
     "Outcome",
     "Recorder",
+    "ScaleProfile",
+    "Spectrogram",
     "Task",
     "Transition",
     "Transitions",
+    "baoab",
     "behavioral_task",
     "bracket",
     "detect_transitions",
@@ -47,8 +59,12 @@ __all__ = [
     "linear_schedule",
     "load_task",
     "log_schedule",
+    "mala",
     "mixed_schedule",
+    "rmsprop_sgld",
+    "scale_profile",
     "scaling_relations",
     "sgld",
+    "sgnht",
     "toys",
 ]

@@ -1,4 +1,4 @@
-"""A picture of a curve: loss above, LLC below, stages shaded. Needs matplotlib, the extra `plot`.
+"""Pictures of a curve (loss above, LLC below, stages shaded) and of a spectrogram. Needs matplotlib, the extra `plot`.
 
 Figures are made with matplotlib's object-oriented interface, so nothing here touches pyplot or a window.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome
+from llckit.llc import LLCCurve, Outcome, Spectrogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llckit.transitions import Transition
 
-__all__ = ["check_new_file", "plot_curve", "save_figure"]
+__all__ = ["check_new_file", "plot_curve", "plot_spectrogram", "save_figure"]
 
 FIGURE_ENDINGS = (".png", ".svg", ".pdf")
 WIDTH, HEIGHT = 5.8, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
@@ -78,6 +78,58 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title
     if len(handles) > 1:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT - 1)
     return figure
+
+
+def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> Figure:
+    """Draw λ̂ over training step and scale of loss, one cell an estimate.
+
+    Hatched cells hold no LLC: there w* is no minimum of the loss, or the estimate failed. The colours run from the
+    smallest to the largest LLC of the other cells, on a scale that colour-blind readers and grey prints keep in order.
+
+    Args:
+        spectrogram: what `estimate_curve` gives for several nβ; at least two steps and two scales.
+        title: above the plot.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        InputError: a single step or scale, or matplotlib is not installed.
+    """
+    if min(spectrogram.llc.shape) < 2:
+        raise InputError(
+            f"the spectrogram has {spectrogram.llc.shape} cells (steps, scales); a picture needs two of each"
+        )
+    figure = _new_figure()
+    from matplotlib.patches import Patch
+
+    if title is not None:
+        figure.suptitle(title, parse_math=False, fontsize=TEXT + 1)
+    axes = figure.subplots()
+    edges = [np.expm1(_edges(np.log1p(spectrogram.step))), np.exp(_edges(np.log(spectrogram.n_beta)))]
+    valid = np.stack([~is_doubtful(curve) for curve in spectrogram.curves], axis=1) & spectrogram.is_minimum
+    shown = np.ma.masked_where(~valid, spectrogram.llc)
+    _set_step_axis(axes, spectrogram.curves[0])
+    axes.set_xlim(edges[0][0], edges[0][-1])
+    axes.set_yscale("log")
+    axes.pcolor(*edges, np.where(valid, np.nan, 0).T, hatch="xx", edgecolor="#999999", alpha=0)
+    cells = axes.pcolormesh(*edges, shown.T, cmap="viridis")
+    axes.set_ylabel("nβ (the scale of loss is 1/nβ)", fontsize=TEXT)
+    axes.tick_params(labelsize=TEXT)
+    name = "behavioral LLC" if spectrogram.behavioral else "LLC"
+    figure.colorbar(cells, ax=axes).set_label(name, fontsize=TEXT)
+    if not valid.all():
+        patch = Patch(
+            facecolor="white", edgecolor="#999999", hatch="xx", label="no minimum at this scale, or not reliable"
+        )
+        figure.legend(handles=[patch], loc="outside lower center", frameon=False, fontsize=TEXT - 1)
+    return figure
+
+
+def _edges(centers: np.ndarray) -> np.ndarray:
+    """Half-way between neighbours, and as far beyond the ends."""
+    middle = (centers[1:] + centers[:-1]) / 2
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:

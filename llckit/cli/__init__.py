@@ -51,9 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         "--task", required=True, metavar="FILE.py:NAME", help="an llckit.Task, or a function giving one"
     )
     action.add_argument("--out", metavar="CURVE.csv", help="write the curve to a new file")
+    action.add_argument("--plot", metavar="FILE.png", help="also draw the curve or the spectrogram")
     action.add_argument("--steps", metavar="A,B,…", type=_steps, help="only these checkpoints")
-    action.add_argument("--n-beta", type=float, metavar="X", help="default: n/ln(n)")
+    action.add_argument("--n-beta", metavar="X[,Y,…]", type=_scales, help="default: n/ln(n); several: the spectrogram")
     action.add_argument("--localization", type=float, metavar="X", help="default: chosen, and told")
+    action.add_argument("--params", metavar="NAMES", help="sample only these, such as 'layers.0.*,head.weight'")
     action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
 
     action = add("detect", commands.detect, "find the transitions of a curve")
@@ -75,6 +77,14 @@ def _steps(text: str) -> list[int]:
         return [int(word) for word in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of steps such as 0,100,200") from None
+
+
+def _scales(text: str) -> float | list[float]:
+    try:
+        scales = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list such as 10,100,1000") from None
+    return scales[0] if len(scales) == 1 else scales
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,8 +18,9 @@ import torch
 from tqdm import tqdm
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome, estimate_curve, estimate_llc, kept_curves
-from llckit.plotting import check_new_file, plot_curve, save_figure
+from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves
+from llckit.llc.estimate import Z95
+from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
 from llckit.report import write_report
 from llckit.store import CheckpointStore, import_checkpoints
@@ -84,20 +85,32 @@ def estimate(arguments: Namespace) -> int:
     """`llckit estimate STORE --task FILE.py:NAME`: the LLC along the run."""
     if arguments.out is not None:
         check_new_file(arguments.out, [".csv"])
+    if arguments.plot is not None:
+        check_new_file(arguments.plot)
     store = CheckpointStore(arguments.store, create=False)
     task = load_task(arguments.task)
-    curve = estimate_curve(
+    if arguments.params is not None:
+        task = task.restricted(arguments.params.split(","))
+    found = estimate_curve(
         store,
         behavioral_task(task) if arguments.behavioral else task,
         steps=arguments.steps,
         n_beta=arguments.n_beta,
         localization=arguments.localization,
     )
-    print_curve(curve)
+    for curve in found.curves if isinstance(found, Spectrogram) else [found]:
+        print_curve(curve)
     if arguments.out is not None:
-        curve.to_csv(arguments.out)
+        found.to_csv(arguments.out)
         print(f"written to {arguments.out}")
-    return 1 if np.isnan(curve.llc).all() else 0
+    if arguments.plot is not None:
+        title = store.path.name
+        is_curve = isinstance(found, LLCCurve)
+        save_figure(
+            plot_curve(found, title=title) if is_curve else plot_spectrogram(found, title=title), arguments.plot
+        )
+        print(f"drawn in {arguments.plot}")
+    return 1 if np.isnan(found.llc).all() else 0
 
 
 def detect(arguments: Namespace) -> int:
@@ -168,7 +181,7 @@ def bench(arguments: Namespace) -> int:
             }
         )
     if arguments.json:
-        print(json.dumps({"environment": _environment(), "toys": rows}))
+        print(json.dumps({"environment": _environment(), "summary": _accuracy(rows), "toys": rows}))
         return 0
     print(f"{'toy':54} {'λ':>6} {'m':>2} {'exact':>8} {'llc':>8} {'± mcse':>7} {'z':>5} {'vs λ':>7}  outcome")
     for row in rows:
@@ -178,7 +191,25 @@ def bench(arguments: Namespace) -> int:
             f"{row['mcse']:7.2g} {z:>5} {100 * row['error']:+6.1f}%  {row['outcome']}"
         )
     print("exact: E[nβ (L − L*)] at the nβ and γ used; z: distance from it in standard errors; vs λ: against nβ → ∞")
+    found = _accuracy(rows)
+    print(
+        f"{found['cases']} toys with an exact value: error {found['median']:.1%} median, {found['percentile_95']:.1%} "
+        f"95th percentile, {found['worst']:.1%} worst; {found['covered']:.0%} of the 95 % intervals hold it"
+    )
     return 0
+
+
+def _accuracy(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """How far the estimates are from the exact value at their own nβ and γ, where there is one."""
+    rows = [row for row in rows if row["exact"] is not None]
+    errors = [abs(row["llc"] / row["exact"] - 1) for row in rows]
+    return {
+        "cases": len(rows),
+        "median": float(np.median(errors)),
+        "percentile_95": float(np.percentile(errors, 95)),
+        "worst": max(errors),
+        "covered": float(np.mean([abs(row["z"]) <= Z95 for row in rows])),
+    }
 
 
 def _environment() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +93,7 @@ def bracket(
     point = task.point()
     gradient, hessian = _derivatives(task, point)
     chain = _verified(task, point, find_layers(task.model))
-    orbit = orbit_basis(_by_name(task, point.weights), *chain).to(hessian)
+    orbit = orbit_basis(task.named(point.weights, {}), *chain).to(hessian)
     hessian = hessian - orbit.T @ (orbit @ hessian)
     hessian = hessian - (hessian @ orbit.T) @ orbit
     eigenvalues = torch.linalg.eigvalsh((hessian + hessian.T) / 2).cpu()
@@ -131,11 +130,6 @@ def _check(model: nn.Module, n_beta: float | None, localization: float) -> None:
 
 def _in_double(batch: Tree) -> Tree:
     return tree_map(lambda x: x.double() if x.is_floating_point() else x, batch)
-
-
-def _by_name(task: Task, weights: Tensor) -> Mapping[str, Tensor]:
-    pieces = torch.split(weights, task.sizes)
-    return {name: piece.view(shape) for (name, shape), piece in zip(task.shapes.items(), pieces, strict=True)}
 
 
 def _derivatives(task: Task, point: Point) -> tuple[Tensor, Tensor]:
@@ -187,7 +181,7 @@ def _verified(task: Task, point: Point, chain: Chain) -> Chain:
     batch, _ = next(point.samples.chunks(COLUMNS))
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(task.loss(weights, point.fixed, batch), weights)
-    moves = tangents(_by_name(task, weights.detach()), *chain)
+    moves = tangents(task.named(weights.detach(), {}), *chain)
     return Chain(
         chain.layers,
         [

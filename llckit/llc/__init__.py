@@ -1,7 +1,19 @@
-"""From draws to a number: the estimate, its outcome, and the curve over a store."""
+"""From draws to a number: the estimate, its outcome, its dependence on scale, and the curve over a store."""
 
 from llckit.llc.curve import LLCCurve
 from llckit.llc.estimate import LLCEstimate, Outcome, estimate_llc
+from llckit.llc.profile import ScaleProfile, scale_profile
 from llckit.llc.run import estimate_curve, kept_curves
+from llckit.llc.spectrogram import Spectrogram
 
-__all__ = ["LLCCurve", "LLCEstimate", "Outcome", "estimate_curve", "estimate_llc", "kept_curves"]
+__all__ = [
+    "LLCCurve",
+    "LLCEstimate",
+    "Outcome",
+    "ScaleProfile",
+    "Spectrogram",
+    "estimate_curve",
+    "estimate_llc",
+    "kept_curves",
+    "scale_profile",
+]

@@ -6,7 +6,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,15 +127,7 @@ class LLCCurve:
         if self.outcome is not None:
             columns["outcome"] = [outcome.value for outcome in self.outcome]
         columns["loss_kind"] = ["behavioral" if self.behavioral else "task"] * len(self)
-        try:
-            with Path(path).open("x", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
-        except FileExistsError as error:
-            raise InputError(f"{path} exists already; choose another name or remove it") from error
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror}") from error
+        write_table(path, columns)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> LLCCurve:
@@ -191,6 +183,27 @@ class LLCCurve:
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
+    """Write columns of equal length as CSV with a header; a NaN is an empty cell.
+
+    Args:
+        path: a new file.
+        columns: values by name.
+
+    Raises:
+        InputError: the file exists, or its folder does not.
+    """
+    try:
+        with Path(path).open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+    except FileExistsError as error:
+        raise InputError(f"{path} exists already; choose another name or remove it") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _cell(value: object) -> object:

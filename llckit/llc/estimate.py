@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Literal
@@ -14,8 +15,8 @@ from torch import nn
 
 from llckit.errors import EstimationError, InputError
 from llckit.llc.settings import Scale, choose_num_chains, choose_scale
-from llckit.posterior import LocalPosterior, Point, Task
-from llckit.sampling import Sampler, Trace, ess_bulk, hmc, mcse_mean, rhat, sample
+from llckit.posterior import LocalPosterior, Observable, Point, Selection, Task, observing
+from llckit.sampling import Sampler, Trace, baoab, ess_bulk, hmc, mcse_mean, rhat, sample
 
 REL_TOL = 0.01
 MAX_GRAD_EVALS = 30_000  # per chain; a trajectory of the default sampler takes 5.5 on average
@@ -64,6 +65,9 @@ class LLCEstimate:
         mcse: its Monte Carlo standard error.
         llc_per_chain: shape (chains,).
         llc_variance: Var[nβ L], which equals λ near a quasi-homogeneous minimum and needs no L(w*) (Imai 2019).
+        sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L]: by how much λ̂ would grow at an e times larger nβ, to first order.
+        sensitivity_localization: ∂λ̂/∂ln γ = −γ/2 Cov(nβ L, ‖w − w*‖²), likewise.
+        observed: posterior mean and its standard error of each observed function, by name.
         rhat: split rank-normalised R-hat.
         ess: bulk effective sample size.
         outcome: whether to believe it.
@@ -79,6 +83,9 @@ class LLCEstimate:
     mcse: float
     llc_per_chain: np.ndarray
     llc_variance: float
+    sensitivity_n_beta: float
+    sensitivity_localization: float
+    observed: dict[str, tuple[float, float]]
     rhat: float
     ess: float
     outcome: Outcome
@@ -115,10 +122,21 @@ class LLCEstimate:
         Returns:
             The estimate.
         """
-        numbers = {"llc", "mcse", "llc_variance", "rhat", "ess", "loss", "grad_norm"}
+        numbers = {
+            "llc",
+            "mcse",
+            "llc_variance",
+            "sensitivity_n_beta",
+            "sensitivity_localization",
+            "rhat",
+            "ess",
+            "loss",
+            "grad_norm",
+        }
         values = {key: math.nan if value is None and key in numbers else value for key, value in values.items()}
         values["llc_per_chain"] = np.array(values["llc_per_chain"], dtype=float)
         values["outcome"] = Outcome(values["outcome"])
+        values["observed"] = {name: tuple(found) for name, found in values["observed"].items()}
         return cls(**values, trace=None)
 
     def to_datatree(self) -> Any:
@@ -154,6 +172,8 @@ class LLCEstimate:
         return (
             f"LLC {self.llc:.4g} ± {self.mcse:.2g} (95 % interval {low:.4g} … {high:.4g})\n"
             f"at n_beta = {self.n_beta:.4g}, localization = {self.localization:.4g} ({self.settings['rule']})\n"
+            f"an e times larger n_beta would change it by {self.sensitivity_n_beta:+.2g}, "
+            f"an e times larger localization by {self.sensitivity_localization:+.2g}\n"
             f"variance estimate {self.llc_variance:.4g}; loss {self.loss:.6g}; gradient norm {self.grad_norm:.2g}\n"
             f"{self.settings['sampler']}, {len(self.llc_per_chain)} chains x {self.settings['num_draws']} draws, "
             f"R-hat {self.rhat:.3f}, ESS {self.ess:.0f}\n"
@@ -176,7 +196,7 @@ class Settings:
     num_chains: int | None = None
     num_draws: int | None = None
     num_burnin: int | None = None
-    sampler: Sampler = field(default_factory=hmc)
+    sampler: Sampler | str = "auto"
     rel_tol: float = REL_TOL
     max_grad_evals: int = MAX_GRAD_EVALS
     seed: int = 0
@@ -189,8 +209,14 @@ class Settings:
         _check_count("batch_size", self.batch_size, 1)
         if not (isinstance(self.rel_tol, Real) and 0 < self.rel_tol < 1):
             raise InputError(f"rel_tol is {self.rel_tol!r}; expected a number between 0 and 1, such as 0.01")
-        if not isinstance(self.sampler, Sampler):
+        if not isinstance(self.sampler, Sampler) and self.sampler != "auto":
             raise InputError(f'sampler is {self.sampler!r}; expected "auto" or a sampler such as llckit.hmc()')
+
+    def choose_sampler(self) -> Sampler:
+        """The sampler given, or for "auto" the one that fits the gradients: exact ones, or those of minibatches."""
+        if isinstance(self.sampler, Sampler):
+            return self.sampler
+        return hmc() if self.batch_size is None else baoab()
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
@@ -213,9 +239,11 @@ def estimate_llc(
     max_grad_evals: int = MAX_GRAD_EVALS,
     batch_size: int | None = None,
     n: int | None = None,
+    params: Selection = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    observe: Mapping[str, Observable] | None = None,
     on_failure: Literal["return", "raise"] = "return",
 ) -> LLCEstimate:
     """The local learning coefficient of a model at its weights w*; no tuning needed.
@@ -229,7 +257,8 @@ def estimate_llc(
         loss_fn: `loss_fn(model, batch)` giving the mean loss or one loss per sample.
         n_beta: nβ; None takes n/ln n.
         localization: γ; None chooses it from the curvature and the size of the weights (see `choose_scale`).
-        sampler: "auto" is `hmc()`; or what `hmc(...)`, `sgld(...)` give.
+        sampler: "auto" is `hmc()` on the full loss and `baoab()` on minibatches; or what `hmc(...)`, `sgld(...)` …
+            give.
         num_chains: chains, all run in one batch; None takes 8, and up to 64 where the model is so small that they are
             free.
         num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
@@ -238,9 +267,12 @@ def estimate_llc(
         max_grad_evals: gradients per chain after which sampling ends; the trajectory that crosses it is finished.
         batch_size: samples per gradient for samplers that take minibatches; None uses the full loss.
         n: number of samples, where rows of `data` are not what counts.
+        params: what to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
         seed: of all randomness; row r of any estimate with this seed sees the same noise.
         device: where to compute; None stays where the model is.
         progress: whether a bar is shown (on a terminal).
+        observe: functions of the model to evaluate at every draw, by name, each giving a number: `estimate.observed`
+            has their posterior means, `estimate.trace.observed` all values.
         on_failure: "raise" turns every outcome but converged and budget exhausted into an `EstimationError`.
 
     Returns:
@@ -256,23 +288,29 @@ def estimate_llc(
         num_chains=num_chains,
         num_draws=num_draws,
         num_burnin=num_burnin,
-        sampler=hmc() if sampler == "auto" else sampler,
+        sampler=sampler,
         rel_tol=rel_tol,
         max_grad_evals=max_grad_evals,
         seed=seed,
         batch_size=batch_size,
     )
-    task = Task(model, data, loss_fn, n=n, device=device)
+    task = Task(model, data, loss_fn, n=n, device=device, params=params)
     point = task.point()
     scale = choose_scale(task, point, n_beta, localization)
-    estimate = estimate_point(task, point, scale, settings, progress=progress)
+    estimate = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
     if on_failure == "raise" and estimate.outcome not in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED):
         raise EstimationError(f"{estimate.outcome.value}: {estimate.outcome.advice}")
     return estimate
 
 
 def estimate_point(
-    task: Task, point: Point, scale: Scale, settings: Settings, *, progress: bool = False
+    task: Task,
+    point: Point,
+    scale: Scale,
+    settings: Settings,
+    *,
+    progress: bool = False,
+    observe: Mapping[str, Observable] | None = None,
 ) -> LLCEstimate:
     """The LLC of one checkpoint of a task: the unit of work.
 
@@ -282,15 +320,17 @@ def estimate_point(
         scale: nβ and γ.
         settings: what finds it.
         progress: whether a bar is shown (on a terminal).
+        observe: functions of the model to evaluate at every draw.
 
     Returns:
         The estimate.
     """
     chains = settings.num_chains or choose_num_chains(task, point)
+    sampler = settings.choose_sampler()
     posterior = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
     trace = sample(
         posterior,
-        settings.sampler,
+        sampler,
         seed=settings.seed,
         num_burnin=settings.num_burnin,
         num_draws=settings.num_draws,
@@ -298,6 +338,7 @@ def estimate_point(
         max_grad_evals=settings.max_grad_evals,
         batch_size=settings.batch_size,
         progress=progress,
+        observe=None if observe is None else observing(task, point, observe),
     )
     reference = posterior
     if task.behavioral:
@@ -308,6 +349,8 @@ def estimate_point(
     llc = float(excess.mean()) if sampled else math.nan
     mcse = mcse_mean(excess) if sampled else math.nan
     mixing = rhat(excess) if sampled else math.nan
+    variance = float(excess.var(ddof=1)) if sampled else math.nan
+    deviation = excess - llc
     if trace.diverged:
         outcome = Outcome.DIVERGED
     elif llc + Z95 * mcse < 0:
@@ -322,7 +365,10 @@ def estimate_point(
         llc=llc,
         mcse=mcse,
         llc_per_chain=excess.mean(axis=0) if sampled else np.full(chains, math.nan),
-        llc_variance=float(excess.var(ddof=1)) if sampled else math.nan,
+        llc_variance=variance,
+        sensitivity_n_beta=llc - variance,
+        sensitivity_localization=-scale.localization / 2 * float(np.mean(deviation * trace.distance2)),
+        observed={name: (float(x.mean()), mcse_mean(x)) for name, x in trace.observed.items()} if sampled else {},
         rhat=mixing,
         ess=ess_bulk(excess) if sampled else math.nan,
         outcome=outcome,
@@ -332,7 +378,7 @@ def estimate_point(
         localization=scale.localization,
         settings={
             "rule": scale.rule,
-            "sampler": settings.sampler.name,
+            "sampler": sampler.name,
             "num_draws": len(excess),
             "num_burnin": trace.num_burnin,
             "grad_evals": trace.grad_evals,

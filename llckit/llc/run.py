@@ -10,21 +10,24 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
 from llckit.llc.estimate import LLCEstimate, Settings, estimate_point
+from llckit.llc.profile import check_ladder
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
+from llckit.llc.spectrogram import Spectrogram
 from llckit.posterior import LocalPosterior, Point, Task
-from llckit.sampling import Sampler, hmc
+from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
 FOLDER = "estimates"  # inside the store's folder
 # A curve is read for its shape, at many checkpoints: looser and cheaper than a single estimate.
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
-VERSION = 1  # of the estimator: raise it where the same settings would give other numbers
+VERSION = 2  # of the estimator: raise it where the same settings would give other numbers
 
 
 def estimate_curve(
@@ -32,7 +35,7 @@ def estimate_curve(
     task: Task,
     steps: Iterable[int] | None = None,
     *,
-    n_beta: float | None = None,
+    n_beta: Any = None,
     localization: float | None = None,
     sampler: Sampler | Literal["auto"] = "auto",
     num_chains: int | None = None,
@@ -43,7 +46,7 @@ def estimate_curve(
     batch_size: int | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> LLCCurve:
+) -> Any:
     """λ̂ at every checkpoint of a store, at one nβ and γ.
 
     All checkpoints are read and their loss is evaluated before the first is sampled. Each checkpoint's estimate is
@@ -56,9 +59,10 @@ def estimate_curve(
         store: the checkpoints.
         task: model, data and loss; `behavioral_task(task)` for the behavioral LLC.
         steps: which checkpoints; None takes all.
-        n_beta: see `estimate_llc`, as for all further arguments.
+        n_beta: a number or None: see `estimate_llc`, as for all further arguments. A sequence of ascending numbers
+            measures every checkpoint at each of them, at the γ chosen for n/ln n.
         localization: γ.
-        sampler: "auto" is `hmc()`.
+        sampler: "auto", or a sampler.
         num_chains: chains per checkpoint.
         num_draws: draws per chain.
         num_burnin: warm-up steps.
@@ -69,7 +73,7 @@ def estimate_curve(
         progress: whether a bar is shown (on a terminal).
 
     Returns:
-        The curve.
+        The `LLCCurve`; for several nβ the `Spectrogram`, whose `llc` has the shape (steps, scales).
 
     Raises:
         InputError: an empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
@@ -83,16 +87,38 @@ def estimate_curve(
         num_chains=num_chains,
         num_draws=num_draws,
         num_burnin=num_burnin,
-        sampler=hmc() if sampler == "auto" else sampler,
+        sampler=sampler,
         rel_tol=rel_tol,
         max_grad_evals=max_grad_evals,
         seed=seed,
         batch_size=batch_size,
     )
-    check_scale(task, n_beta, localization)
+    ladder = None if n_beta is None or np.isscalar(n_beta) else check_ladder(n_beta)
+    one: Any = n_beta if ladder is None else None
+    check_scale(task, one, localization)
     chosen = _check_checkpoints(store, task, steps)
     results = _Results(store.path / FOLDER)
     results.check_writable()
+    if ladder is None:
+        return _one_curve(store, task, chosen, results, settings, one, localization, progress)
+    if localization is None:
+        localization = _scale_of_store(store, task, results, None, None)[0].localization
+    scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
+    return Spectrogram(
+        tuple(_one_curve(store, task, chosen, results, settings, one, localization, progress) for one in scales)
+    )
+
+
+def _one_curve(
+    store: CheckpointStore,
+    task: Task,
+    chosen: list[int],
+    results: _Results,
+    settings: Settings,
+    n_beta: float | None,
+    localization: float | None,
+    progress: bool,
+) -> LLCCurve:
     scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization)
     described = _describe(task, scale, settings)
     keys: dict[int, str] = {}
@@ -171,7 +197,7 @@ def _scale_of_store(
     store: CheckpointStore, task: Task, results: _Results, n_beta: float | None, localization: float | None
 ) -> tuple[Scale, list[Any]]:
     """The choice made on the first call, unless the loss where it was made has changed since; and that loss's mark."""
-    asked = {"version": VERSION, "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
+    asked = {"version": VERSION, "sampled": [*task.shapes], "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
     if {*Scale._fields, "step", "fingerprint"} <= kept.keys() and kept["step"] in store:
@@ -195,18 +221,20 @@ def _fingerprint(task: Task, point: Point) -> list[Any]:
 
 
 def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
+    sampler = settings.choose_sampler()
     return {
         "version": VERSION,
         "behavioral": task.behavioral,
         "n_beta": scale.n_beta,
         "localization": scale.localization,
-        "sampler": [settings.sampler.name, settings.sampler.settings],
+        "sampler": [sampler.name, sampler.settings],
         "num_chains": settings.num_chains or choose_num_chains(task, task.point()),
         "num_draws": settings.num_draws,
         "num_burnin": settings.num_burnin,
         "rel_tol": settings.rel_tol,
         "max_grad_evals": settings.max_grad_evals,
         "batch_size": settings.batch_size,
+        "sampled": [f"{name} {size}" for name, size in zip(task.shapes, task.sizes, strict=True)],
         "seed": settings.seed,
     }
 

@@ -15,6 +15,7 @@ from llckit.posterior import LocalPosterior, Point, Spectrum, Task, curvature, s
 SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of ‖w*‖²
 SHRINKAGE = 1e-3  # what γ may take from the LLC's regular part where that is possible
 FARTHEST = 1e-3  # … without going below this share of the γ that keeps the chain near w*
+GAP, FARTHEST_WITH_GAP = 0.02, 1e-4  # … where all curvature seen is above that share of the largest, below this one
 RESOLUTION = 1e-4  # curvature below this share of the largest is noise in float32 differences
 
 
@@ -42,8 +43,9 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     nβ = n/ln n (Watanabe 2013). γ is the smaller of two: the one that keeps chains near w* in units of the weights,
     γ = dim / (⅓‖w*‖²) (flat directions then spread to a third of ‖w*‖²), and the one that takes no more than a
     thousandth of the LLC in regular directions, Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), t = nβ, over the Hessian's
-    eigenvalues h. Where the second would let the chain go 30 times as far along flat directions (spectra without a
-    gap), the first decides; without flat directions the curvature holds the chain, and the second does.
+    eigenvalues h. Where the second would let the chain go 30 times as far along flat directions (100 times, where the
+    whole spectrum is known and has a gap), the first decides; without flat directions the curvature holds the chain,
+    and the second does.
 
     Args:
         task: model, data and loss.
@@ -123,6 +125,7 @@ def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[floa
     low, high = math.log(k.min() * SHRINKAGE / 10), math.log(k.max() * SHRINKAGE * 10)
     flat = math.exp(float(brentq(excess_shrinkage, low, high)))  # pyright: ignore[reportArgumentType]
     regular = dim - float(share.sum()) < 0.5
-    if math.isinf(near) or regular or FARTHEST * near <= flat <= near:
+    has_gap = bool((weights == 1).all()) and k.min() >= GAP * k.max()
+    if math.isinf(near) or regular or (FARTHEST_WITH_GAP if has_gap else FARTHEST) * near <= flat <= near:
         return flat, "localization shrinks regular directions by 0.1 %"
     return near, "localization from the size of the weights"

@@ -4,17 +4,22 @@ from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.curvature import Spectrum, curvature
 from llckit.posterior.data import Samples
 from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
+from llckit.posterior.observables import Observable, observing
+from llckit.posterior.restriction import Selection
 from llckit.posterior.task import Point, Task, load_task
 
 __all__ = [
     "Energy",
     "LocalPosterior",
+    "Observable",
     "Point",
     "Samples",
+    "Selection",
     "Spectrum",
     "Task",
     "behavioral_task",
     "curvature",
     "load_task",
+    "observing",
     "saved_bytes",
 ]

@@ -126,9 +126,7 @@ class _BehavioralTask(Task):
 
     def point(self, state: Mapping[str, Tensor] | None = None) -> Point:
         weights, fixed, samples = super().point(state)
-        swapped = dict(zip(self.shapes, torch.split(weights, self.sizes), strict=True))
-        named = {f"model.{name}": piece.view(self.shapes[name]) for name, piece in swapped.items()}
-        named |= {f"model.{name}": value for name, value in fixed.items()}
+        named = {f"model.{name}": value for name, value in self.named(weights, fixed).items()}
         outputs = _Loss(self.model, lambda model, batch: self._run(model, batch)[0])
         with torch.no_grad():
             return Point(weights, fixed, samples.paired(lambda batch: functional_call(outputs, named, (batch,)), CHUNK))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
+from llckit.posterior.data import Tree
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
@@ -71,8 +72,10 @@ class LocalPosterior:
 
         Args:
             weights: shape (rows, dim).
-            indices: shape (rows, batch): estimate excess and gradient from these samples, a minibatch of its own for
-                every row, with the baseline L(w*) taken on the same samples; None uses all.
+            indices: shape (rows, batch): estimate excess and gradient from these samples, a minibatch B of its own for
+                every row; None uses all. With w* on the same samples as control variate both are unbiased, and their
+                noise vanishes towards w*: ∇L_B(w) − ∇L_B(w*) + ∇L(w*), the gradient of
+                L_B(w) − L_B(w*) − (∇L_B(w*) − ∇L(w*))·(w − w*).
 
         Returns:
             Excess, potential, gradient and squared distance of every row.
@@ -82,14 +85,12 @@ class LocalPosterior:
             excess = self.n_beta * (loss - self.loss)
         else:
             batch = self.point.samples.gather(indices)
-            with torch.enable_grad():
-                moving = weights.detach().requires_grad_()
-                losses = self._task.losses(moving, self.point, batch, own_batches=True)
-                (grad,) = torch.autograd.grad(losses.sum(), moving)
-            with torch.no_grad():
-                center = self.point.weights.expand(weights.shape)
-                baseline = self._task.losses(center, self.point, batch, own_batches=True)
-            excess = self.n_beta * (losses.detach() - baseline)
+            losses, grad = self._batch_loss_and_grad(weights, batch)
+            baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch)
+            error = paired - self.loss_grad
+            linear = (error * (weights - self.point.weights)).sum(1, dtype=torch.float64)
+            excess = self.n_beta * (losses - baseline - linear)
+            grad = grad - error
         away = weights - self.point.weights
         distance2 = away.square().sum(1, dtype=torch.float64)
         grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
@@ -105,6 +106,13 @@ class LocalPosterior:
             Gradients, shape (k, dim).
         """
         return self._loss_and_grad(weights)[1]
+
+    def _batch_loss_and_grad(self, weights: Tensor, batch: Tree) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            weights = weights.detach().requires_grad_()
+            losses = self._task.losses(weights, self.point, batch, own_batches=True)
+            (grad,) = torch.autograd.grad(losses.sum(), weights)
+        return losses.detach(), grad
 
     def _loss_and_grad(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         n = self.point.samples.n

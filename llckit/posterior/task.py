@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree, tree_map
+from llckit.posterior.restriction import Selection, restrict
 
 PROBE = 8  # samples in the batch that tries the loss at the door
 NAMES_SHOWN = 5
@@ -30,7 +31,7 @@ class Point(NamedTuple):
 
     Attributes:
         weights: w*, the sampled parameters as one vector, shape (dim,).
-        fixed: frozen parameters and buffers by name.
+        fixed: what is not sampled, parameters and buffers by name; of a parameter sampled in part, all of it.
         samples: the data that defines the loss there (the behavioral loss brings its own targets).
     """
 
@@ -66,6 +67,8 @@ class Task:
         n: number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
             whether sequences or tokens count).
         device: where everything is computed; by default where the model is.
+        params: names or patterns such as "layers.0.*" of the parameters to sample, or boolean masks by name; the rest
+            stays at the checkpoint. None samples all that train.
 
     Attributes:
         n: number of samples.
@@ -91,13 +94,14 @@ class Task:
         *,
         n: int | None = None,
         device: torch.device | str | None = None,
+        params: Selection = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if not callable(loss_fn):
             raise InputError(f"loss_fn is a {type(loss_fn).__name__}; expected loss_fn(model, batch) -> loss")
         was_half = any(p.requires_grad and p.dtype in HALF for p in model.parameters())
-        model = _prepare(model)
+        model, indices = _prepare(model, params)
         if device is None:
             device = next(model.parameters()).device
         try:
@@ -106,22 +110,41 @@ class Task:
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"device {device} cannot be used: {error}") from error
         self.loss_fn = loss_fn
-        self.original: Task = self
-        self._module = _Loss(self.model, loss_fn)
-        sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.dtype = next(iter(sampled.values())).dtype
+        self.dtype = next(p.dtype for p in self.model.parameters() if p.requires_grad)
         self.samples = Samples(data, self.device, half_to=self.dtype if was_half else None)
         self.n = self.samples.n if n is None else n
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:
             raise InputError(
                 f"n is {self.n!r}; expected at least 2 samples, since the inverse temperature 1/ln(n) needs ln(n) > 0"
             )
+        self._open(indices)
+
+    def _open(self, indices: dict[str, Tensor]) -> None:
+        """Lay out the flat weights and try the loss."""
+        self.original: Task = self
+        self._module = _Loss(self.model, self.loss_fn)
+        sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shapes = {name: p.shape for name, p in sampled.items()}
-        self.sizes = [p.numel() for p in sampled.values()]
+        self.indices = {name: index.to(self.device) for name, index in indices.items()}
+        self.sizes = [len(self.indices[name]) if name in indices else p.numel() for name, p in sampled.items()]
         self.dim = sum(self.sizes)
         with torch.enable_grad():
             self._check_loss()
             self.vmaps = self._can_vmap()
+
+    def restricted(self, params: Selection) -> Task:
+        """The same task with only some parameters sampled.
+
+        Args:
+            params: see the class.
+
+        Returns:
+            A new task (of the user's loss; make it behavioral afterwards).
+        """
+        task = copy.copy(self.original)
+        task.model, indices = _prepare(self.original.model, params)
+        task._open(indices)
+        return task
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
@@ -181,8 +204,10 @@ class Task:
                 raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
             given[name] = state[first]  # savers may keep only one of the names
         cast = {name: given[name].to(self.device, tensor.dtype) for name, tensor in own.items()}
-        weights = torch.cat([cast[name].reshape(-1) for name in self.shapes])
-        fixed = {name: cast[name] for name, p in self.model.named_parameters() if not p.requires_grad}
+        flat = {name: cast[name].reshape(-1) for name in self.shapes}
+        weights = torch.cat([x[self.indices[name]] if name in self.indices else x for name, x in flat.items()])
+        partly = (name for name, p in self.model.named_parameters() if not p.requires_grad or name in self.indices)
+        fixed = {name: cast[name] for name in partly}
         fixed |= {name: cast.get(name, b) for name, b in self.model.named_buffers()}
         return Point(weights, fixed, self.samples)
 
@@ -196,22 +221,35 @@ class Task:
 
     # -- the loss as a function of flat weights ----------------------------------------------------------------
 
+    def named(self, weights: Tensor, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One vector of weights as the model's parameters and buffers.
+
+        Args:
+            weights: shape (dim,).
+            fixed: what is not sampled; of a parameter that is sampled in part, all of it.
+
+        Returns:
+            Tensors by name.
+        """
+        named = dict(fixed)
+        for (name, shape), piece in zip(self.shapes.items(), torch.split(weights, self.sizes), strict=True):
+            if name in self.indices:
+                piece = torch.scatter(fixed[name].reshape(-1), 0, self.indices[name], piece)
+            named[name] = piece.view(shape)
+        return named
+
     def loss(self, weights: Tensor, fixed: Mapping[str, Tensor], batch: Tree) -> Tensor:
         """Mean loss of one batch at one vector of weights.
 
         Args:
             weights: shape (dim,).
-            fixed: frozen parameters and buffers.
+            fixed: what is not sampled.
             batch: one batch of the samples.
 
         Returns:
             A float64 scalar, differentiable in `weights`.
         """
-        pieces = torch.split(weights, self.sizes)
-        swapped = {
-            f"model.{name}": piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
-        swapped |= {f"model.{name}": value for name, value in fixed.items()}
+        swapped = {f"model.{name}": value for name, value in self.named(weights, fixed).items()}
         losses = functional_call(self._module, swapped, (batch,))
         return losses.double().mean()
 
@@ -323,8 +361,8 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def _prepare(model: nn.Module) -> nn.Module:
-    """An evaluation-mode copy of `model` whose sampled parameters share one real floating type."""
+def _prepare(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str, Tensor]]:
+    """An evaluation-mode copy of `model` whose sampled parameters share one real floating type; see `restrict`."""
     try:
         model = copy.deepcopy(model).eval()
     except Exception as error:
@@ -333,6 +371,7 @@ def _prepare(model: nn.Module) -> nn.Module:
         ) from error
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise InputError("the model has lazy parameters without a shape; run one batch through it first")
+    indices = restrict(model, params)
     sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not sum(p.numel() for p in sampled.values()):
         raise InputError("the model has no parameter with requires_grad=True: there is nothing to sample")
@@ -342,7 +381,7 @@ def _prepare(model: nn.Module) -> nn.Module:
     types = {p.dtype for p in sampled.values()}
     if types != {torch.float64} and types != {torch.float32}:
         model = model.double() if torch.float64 in types else model.float()
-    return model
+    return model, indices
 
 
 def load_task(reference: str) -> Task:

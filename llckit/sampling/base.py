@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llckit.errors import InputError
 from llckit.posterior import Energy
 
 State = Any  # each sampler's own NamedTuple; `weights` of shape (rows, dim) is its only promise
@@ -28,7 +30,7 @@ class Info(NamedTuple):
     Attributes:
         energy: the posterior at the draw that the step reports.
         weights: that draw, shape (rows, dim).
-        acceptance: Metropolis acceptance probability, shape (rows,); 1 for unadjusted samplers.
+        acceptance: Metropolis acceptance probability, shape (rows,); for unadjusted samplers what it would be, or 1.
         grad_evals: gradients computed, per row.
         step_size: ε used.
     """
@@ -108,3 +110,21 @@ class Sampler(NamedTuple):
     needs_full_loss: bool
     num_burnin: int
     min_draws: int
+
+
+def check_step_size(value: object) -> None:
+    """Refuse what cannot be a step size.
+
+    Args:
+        value: as given by the user; None leaves it to the sampler.
+
+    Raises:
+        InputError: neither None nor a positive number.
+    """
+    if value is not None and not is_positive(value):
+        raise InputError(f"step_size is {value!r}; expected a positive number, or None to have it found")
+
+
+def is_positive(value: object) -> bool:
+    """Whether it is a finite number above zero."""
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class Trace:
         step_size: ε after warm-up.
         rel_tol: the relative error the draws were to reach, or None if their number was given.
         diverged: whether a chain left the finite numbers.
+        observed: values of further functions of the weights at the same draws, by name.
     """
 
     excess: np.ndarray
@@ -48,6 +50,7 @@ class Trace:
     step_size: float
     rel_tol: float | None
     diverged: bool
+    observed: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def sample(
@@ -61,6 +64,7 @@ def sample(
     max_grad_evals: int,
     batch_size: int | None = None,
     progress: bool = False,
+    observe: Callable[[Tensor], dict[str, np.ndarray]] | None = None,
 ) -> Trace:
     """Run all chains of one checkpoint from w*.
 
@@ -77,6 +81,7 @@ def sample(
         max_grad_evals: gradients per chain after which sampling ends all the same.
         batch_size: samples a gradient; None uses all.
         progress: whether to show a bar on a terminal.
+        observe: maps the weights of a draw to values (rows,) by name, to be kept beside it.
 
     Returns:
         The trace.
@@ -86,7 +91,7 @@ def sample(
     """
     if batch_size is not None and sampler.needs_full_loss:
         raise InputError(
-            f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, or use sgld"
+            f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, or use baoab"
         )
     center = posterior.point.weights
     noise = Noise(seed, posterior.rows, center)
@@ -103,6 +108,7 @@ def sample(
     state = sampler.init(center.repeat(posterior.rows, 1), potential, stiffest)
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     records: list[np.ndarray] = []
+    seen: list[dict[str, np.ndarray]] = []
     spent = warmed = 0
     diverged, step_size = False, 0.0
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
@@ -113,6 +119,8 @@ def sample(
         step_size = info.step_size
         if adapting:
             state = sampler.adapt(state, info)
+        elif observe is not None:
+            seen.append(observe(info.weights))
         spent += info.grad_evals
         bar.update()
         virial = ((info.weights - center) * info.energy.grad).sum(1, dtype=torch.float64)
@@ -135,6 +143,7 @@ def sample(
             state = sampler.freeze(state)
             warmed += len(records)
             records.clear()
+            seen.clear()
             mixed = True
             while mixed and not done:
                 records.append(advance(adapting=False))
@@ -159,4 +168,5 @@ def sample(
         step_size=step_size,
         rel_tol=rel_tol if num_draws is None else None,
         diverged=diverged,
+        observed={name: np.stack([values[name] for values in seen]) for name in (seen[0] if seen else ())},
     )

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llckit.errors import InputError
-from llckit.sampling.base import Info, Noise, Potential, Sampler
+from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
 
 STIFFNESS = 0.2  # ε times the largest curvature: the stiffest direction is then 5 % too warm
 
@@ -38,8 +37,7 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     Raises:
         InputError: a step size that is not positive.
     """
-    if step_size is not None and not (isinstance(step_size, float | int) and 0 < step_size < math.inf):
-        raise InputError(f"step_size is {step_size!r}; expected a positive number, or None to have it found")
+    check_step_size(step_size)
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> SGLDState:
         return SGLDState(weights, step_size or STIFFNESS / curvature())

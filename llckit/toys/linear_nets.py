@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 
 import torch
@@ -61,6 +62,22 @@ def deepest_point(widths: Sequence[int], rank: int, seed: int = 0) -> list[Tenso
     frames = [torch.linalg.qr(torch.randn(h, rank, generator=generator, dtype=torch.float64))[0] for h in widths]
     values = torch.linspace(0.8, 1.2, rank, dtype=torch.float64)
     return [(b * values @ a.T).float() for a, b in itertools.pairwise(frames)]
+
+
+def random_widths(seed: int, most_layers: int = 5, widest: int = 24) -> tuple[tuple[int, ...], int]:
+    """Widths and rank of a deep linear net drawn at random.
+
+    Args:
+        seed: of the draw.
+        most_layers: the number of layers is uniform in 2 … most_layers.
+        widest: widths are uniform in 4 … widest.
+
+    Returns:
+        H_0 … H_L, and a rank uniform in 1 … min H − 1.
+    """
+    draw = random.Random(seed)
+    widths = tuple(draw.randint(4, widest) for _ in range(draw.randint(2, most_layers) + 1))
+    return widths, draw.randint(1, min(widths) - 1)
 
 
 def two_layer_point(shape: tuple[int, int, int], ranks: tuple[int, int, int], seed: int = 0) -> list[Tensor]:

@@ -233,6 +233,20 @@ def test_verify_names_the_damage(wrong, monkeypatch, capsys):
     assert "1 damaged" in capsys.readouterr().out
 
 
+def test_several_scales_make_a_spectrogram(workplace, tmp_path, capsys):
+    out, picture = str(tmp_path / "cells.csv"), tmp_path / "cells.png"
+    here = [str(workplace / "run.ckpts"), "--task", f"{workplace / 'task.py'}:task", "--behavioral"]
+    assert main(["estimate", *here, "--steps", "0,90", "--n-beta", "5,50", "--out", out, "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with open(out, newline="") as file:
+        assert [(row["step"], row["n_beta"]) for row in csv.DictReader(file)] == [
+            ("0", "5.0"), ("0", "50.0"), ("90", "5.0"), ("90", "50.0")
+        ]  # fmt: skip
+    assert "n_beta = 50" in capsys.readouterr().out
+    assert main(["estimate", *here, "--n-beta", "50,5"]) == 2
+    assert "expected ascending numbers" in capsys.readouterr().err
+
+
 def test_detect_leaves_out_what_is_no_llc(tmp_path, capsys):
     rows = [f"{10 * i},{3 - i / 10},{5 - (30 if i < 3 else 0)},{kind}" for i, kind in enumerate(NO_MINIMA)]
     (tmp_path / "c.csv").write_text("\n".join(["step,loss,llc,outcome", *rows]))

@@ -184,7 +184,7 @@ def test_the_draws_open_in_arviz():
         ({"rel_tol": 0.0}, "rel_tol"),
         ({"seed": -1}, "seed"),
         ({"sampler": "nuts"}, "sampler"),
-        ({"batch_size": 10}, "hmc"),
+        ({"batch_size": 10, "sampler": lk.hmc()}, "hmc compares energies"),
         ({"on_failure": "ignore"}, "on_failure"),
         ({"n": 1}, "at least 2 samples"),
     ],

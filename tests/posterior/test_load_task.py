@@ -93,7 +93,7 @@ def test_a_reference_of_another_form_is_refused(reference):
 def test_a_missing_file_is_refused(tmp_path, write):
     with pytest.raises(InputError, match=r"task file .*none\.py does not exist"):
         load_task(f"{tmp_path / 'none.py'}:task")
-    with pytest.raises(InputError, match=r"does not exist"):
+    with pytest.raises(InputError, match=r"is no file"):
         load_task(f"{tmp_path}:task")
     with pytest.raises(InputError, match=r"is not a Python file"):
         load_task(f"{write('', 'notes.txt')}:task")

@@ -34,7 +34,7 @@ def test_the_budget_of_gradients_ends_sampling(quadratic, num_draws, budget):
     assert budget <= trace.grad_evals < budget + 5 * 20
     assert len(trace.excess) >= 4
     if budget >= 400:
-        assert trace.num_burnin * 10 < budget, "warm-up takes half of the budget at most"
+        assert 10 * len(trace.excess) >= budget / 2 - 10, "warm-up takes half of the budget at most"
         assert trace.grad_evals < budget + 20
 
 
@@ -97,7 +97,7 @@ def test_a_loss_that_never_changes_ends_with_the_budget(potential):
 
 
 def test_hmc_takes_no_minibatches(quadratic):
-    with pytest.raises(InputError, match=r"hmc compares energies of the full loss and takes no batch_size.*sgld"):
+    with pytest.raises(InputError, match=r"hmc compares energies of the full loss and takes no batch_size.*baoab"):
         sample(quadratic([1.0]), hmc(), num_draws=4, max_grad_evals=100, batch_size=2)
 
 

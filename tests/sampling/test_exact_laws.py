@@ -164,20 +164,6 @@ def test_sgld_has_its_own_stationary_law(quadratic, stiffness):
     assert mcse_mean(trace.excess) < 0.02 * trace.excess.mean()
 
 
-def test_minibatch_noise_heats_sgld_by_the_known_amount(quadratic):
-    # L_b(w) = ½ h w² + x_b w: the gradient noise of a batch of b has variance s² = (nβ)² Var(x) / b in each direction
-    h, size, batch = torch.tensor([1.0, 2.0], dtype=torch.float64), 2e-3, 4
-    k = T * h + GAMMA
-    s2 = T**2 * float(torch.linspace(-1, 1, 11).double().square().mean()) * 0.6**2 / batch
-    posterior = quadratic(h, n_beta=T, localization=GAMMA, rows=16, spread=0.6)
-    sampler = sgld(step_size=size)
-    trace = sample(posterior, sampler, num_draws=3000, num_burnin=200, max_grad_evals=10_000, batch_size=batch)
-    variance = (1 + size * s2 / 4) / (k * (1 - size * k / 4))
-    assert size * s2 / 4 > 0.1, "else nothing is tested"
-    assert near(trace.distance2, float(variance.sum()))
-    assert near(trace.excess, float(0.5 * (T * h * variance).sum()))
-
-
 def test_default_sgld_is_five_percent_too_warm_in_the_stiffest_direction(quadratic):
     posterior = quadratic([3.0], n_beta=T, localization=GAMMA, rows=16)
     trace = sample(posterior, sgld(), num_draws=2000, num_burnin=300, max_grad_evals=100_000)
@@ -188,5 +174,5 @@ def test_default_sgld_is_five_percent_too_warm_in_the_stiffest_direction(quadrat
 def test_dual_averaging_reaches_its_acceptance(quadratic):
     h = torch.logspace(-2, 2, 50, dtype=torch.float64)
     trace = sample(quadratic(h, n_beta=10.0, localization=1.0), hmc(), num_draws=200, max_grad_evals=100_000)
-    assert 0.6 < trace.acceptance.mean() < 0.85
+    assert 0.78 < trace.acceptance.mean() < 0.92
     assert trace.step_size < 2 / math.sqrt(1001)

@@ -1,14 +1,25 @@
-import math
+import functools
 
 import pytest
 import torch
 
+import llckit as lk
 from llckit.errors import InputError
-from llckit.sampling import Noise, hmc, sample, sgld
+from llckit.sampling import Noise, baoab, hmc, mala, rmsprop_sgld, sample, sgld, sgnht
 
 H = torch.tensor([10.0, 1.0, 0.0], dtype=torch.float64)
-SAMPLERS = {"hmc": hmc, "sgld": sgld}
-FIXED = {"hmc": lambda: hmc(step_size=0.2), "sgld": lambda: sgld(step_size=0.02)}
+SAMPLERS = {
+    "hmc": hmc,
+    "mala": mala,
+    "sgld": sgld,
+    "rmsprop_sgld": rmsprop_sgld,
+    "sgnht": sgnht,
+    "baoab": baoab,
+}
+ADAPTIVE = {"hmc", "mala", "baoab"}
+FULL_LOSS = {"hmc", "mala"}
+STEP_SIZES = {"hmc": 0.2, "mala": 0.05, "sgld": 0.02, "rmsprop_sgld": 0.005, "sgnht": 0.05, "baoab": 0.1}
+FIXED = {name: functools.partial(SAMPLERS[name], step_size=size) for name, size in STEP_SIZES.items()}
 ARRAYS = ("excess", "distance2", "virial", "acceptance")
 
 
@@ -44,7 +55,10 @@ def test_shapes_of_state_and_info(posterior, name):
     assert sampler.freeze(state).weights.shape == (3, 3)
 
 
-@pytest.mark.parametrize(("name", "batch_size"), [("hmc", None), ("sgld", None), ("sgld", 4)])
+@pytest.mark.parametrize(
+    ("name", "batch_size"),
+    [(name, None) for name in SAMPLERS] + [(name, 4) for name in SAMPLERS if name not in FULL_LOSS],
+)
 def test_a_row_is_the_same_in_any_number_of_rows(potential, name, batch_size):
     few, many = (
         sample(
@@ -93,11 +107,21 @@ def test_a_fixed_step_is_not_adapted(posterior, name):
     assert trace.step_size == sampler.settings["step_size"]
 
 
-def test_first_steps_come_from_the_curvature(posterior):
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_first_step_comes_from_the_curvature(posterior, name):
     # largest curvature of U: 2 · 10 + ½
-    assert sample(posterior(), sgld(), num_draws=4, max_grad_evals=9_000).step_size == pytest.approx(0.2 / 20.5)
-    trace = sample(posterior(), hmc(), num_draws=4, num_burnin=0, max_grad_evals=9_000)
-    assert trace.step_size == pytest.approx(1 / math.sqrt(20.5))
+    first = {
+        "hmc": 20.5**-0.5,
+        "mala": 1 / 20.5,
+        "sgld": 0.2 / 20.5,
+        "rmsprop_sgld": 0.2 / 20.5,
+        "sgnht": (0.1 / 20.5) ** 0.5,
+        "baoab": 0.5 * 20.5**-0.5,
+    }
+    trace = sample(posterior(), SAMPLERS[name](), num_draws=4, num_burnin=0, max_grad_evals=9_000)
+    assert trace.step_size == pytest.approx(first[name])
+    adapted = sample(posterior(), SAMPLERS[name](), num_draws=4, num_burnin=30, max_grad_evals=9_000).step_size
+    assert (adapted != trace.step_size) == (name in ADAPTIVE)
 
 
 def test_trajectories_have_every_length_up_to_the_longest(posterior):
@@ -110,8 +134,13 @@ def test_trajectories_have_every_length_up_to_the_longest(posterior):
     assert lengths == {1, 2, 3, 4, 5}
 
 
-def test_a_rejected_chain_stays_with_its_energy(quadratic):
-    target, sampler = quadratic([1e6, 1e6], rows=6, localization=1.0), hmc(step_size=0.05, max_leapfrogs=1)
+@pytest.mark.parametrize(
+    "sampler",
+    [hmc(step_size=0.05, max_leapfrogs=1), mala(step_size=0.0025), baoab(step_size=1.0)],
+    ids=lambda s: s.name,
+)
+def test_a_rejected_chain_stays_with_its_energy(quadratic, sampler):
+    target = quadratic([1e6, 1e6], rows=6, localization=1.0)
     noise = Noise(0, 6, target.point.weights)
     before = sampler.init(target.point.weights.repeat(6, 1), target, lambda: 1.0)
     after, info = sampler.step(before, target, noise)
@@ -120,10 +149,13 @@ def test_a_rejected_chain_stays_with_its_energy(quadratic):
     assert torch.equal(info.energy.excess, before.energy.excess)
 
 
-def test_a_proposal_that_is_not_finite_is_rejected(potential):
+@pytest.mark.parametrize(
+    "sampler", [hmc(step_size=1.5), mala(step_size=0.5), baoab(step_size=1.5, friction=1.0)], ids=lambda s: s.name
+)
+def test_a_proposal_that_is_not_finite_is_rejected(potential, sampler):
     # log(1 − w²) is NaN outside of the unit cube
     target = potential(lambda w: -(1 - w.square()).log().sum(), torch.zeros(2), n_beta=2.0, localization=0.1)
-    trace = sample(target, hmc(step_size=1.5), num_draws=200, num_burnin=0, max_grad_evals=10_000)
+    trace = sample(target, sampler, num_draws=200, num_burnin=0, max_grad_evals=10_000)
     assert not trace.diverged
     assert (trace.distance2 < 2).all()
     assert (trace.acceptance == 0).any()
@@ -140,11 +172,95 @@ def test_an_unstable_sgld_step_diverges(quadratic):
     assert stable.distance2.max() < 100 * 0.1 / (1 - 3.9 / 4)
 
 
-@pytest.mark.parametrize("make", [hmc, sgld])
-@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf"), "0.1"])
-def test_a_wrong_step_size_is_refused(make, bad):
+def test_an_unstable_sgnht_step_diverges_and_one_of_rmsprop_sgld_is_only_too_warm(quadratic):
+    settings = {"num_draws": 2_000, "num_burnin": 0, "max_grad_evals": 9_000}
+    assert sample(quadratic([10.0]), sgnht(step_size=5.0), **settings).diverged
+    held = sample(quadratic([10.0]), rmsprop_sgld(step_size=5.0), **settings)
+    assert not held.diverged
+    assert held.virial.mean() > 5
+
+
+def test_baoab_stays_in_a_place_far_sharper_than_its_step_allows(potential):
+    def loss(w):  # curvature 1 at the start, 10⁶ beyond a wall
+        return 0.5 * w.square().sum() + 5e5 * (w[0] - 1).clamp(min=0).square()
+
+    target = potential(loss, torch.zeros(2), n_beta=1.0, localization=0.0)
+    trace = sample(target, baoab(step_size=0.5), num_draws=1_000, num_burnin=0, max_grad_evals=9_000)
+    assert not trace.diverged
+    assert (trace.acceptance == 0).any()
+    assert trace.excess.max() < 30
+
+
+def test_baoab_finds_a_smaller_step_where_the_loss_is_sharper_than_at_the_start(potential):
+    flat_bottom = potential(lambda w: (w.square() + 100 * w.pow(4)).sum(), torch.zeros(4), localization=0.1)
+    trace = sample(flat_bottom, baoab(), num_draws=500, num_burnin=500, max_grad_evals=9_000)
+    assert trace.step_size < 0.5 * 0.5 / 2.1**0.5
+    assert 0.8 < trace.acceptance.mean() < 0.97
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("bad", [0, -1.0, float("nan"), float("inf"), "0.1", True])
+def test_a_wrong_step_size_is_refused(name, bad):
     with pytest.raises(InputError, match=r"step_size is .*expected a positive number"):
-        make(step_size=bad)
+        SAMPLERS[name](step_size=bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "setting", "bad"),
+    [
+        (rmsprop_sgld, "decay", [1, -0.1, float("nan"), "0.9"]),
+        (rmsprop_sgld, "eps", [0, -1, float("inf"), None]),
+        (sgnht, "diffusion", [0, 1, -0.1, float("nan"), "0.1"]),
+        (baoab, "friction", [0, -1.0, float("inf"), "1"]),
+    ],
+)
+def test_other_wrong_settings_are_refused(make, setting, bad):
+    for value in bad:
+        with pytest.raises(InputError, match=rf"{setting} is .*expected a"):
+            make(**{setting: value})
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_settings_are_recorded(name):
+    sampler = SAMPLERS[name](step_size=0.25)
+    assert sampler.settings["step_size"] == 0.25
+    assert sampler.needs_full_loss == (name in FULL_LOSS)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_an_estimate_with_every_sampler(name, batch_size):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 3, generator=generator)
+    model = torch.nn.Linear(3, 2)
+    with torch.no_grad():
+        targets = model(inputs)
+
+    def loss_fn(net, batch):
+        return (net(batch[0]) - batch[1]).square().mean(1)
+
+    def estimate():
+        return lk.estimate_llc(
+            model,
+            (inputs, targets),
+            loss_fn,
+            sampler=SAMPLERS[name](),
+            batch_size=batch_size,
+            num_chains=4,
+            num_draws=200,
+            num_burnin=600 if name == "sgnht" else 100,  # its friction takes hundreds of steps to settle
+            n_beta=100.0,
+            localization=1.0,
+        )
+
+    if batch_size is not None and name in FULL_LOSS:
+        with pytest.raises(InputError, match=rf"{name} compares energies"):
+            estimate()
+        return
+    found = estimate()
+    assert found.settings["sampler"] == name
+    # λ = 8/2, less what γ takes; minibatches and large steps warm
+    assert found.llc == pytest.approx(3.9, rel=0.25 if batch_size is None else 0.5)
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, None])

@@ -11,7 +11,6 @@ from scipy import integrate, special
 import llckit as lk
 from llckit.toys import (
     LinearNet,
-    catalog,
     deep_linear_llc,
     deepest_point,
     monomial_energy,
@@ -134,22 +133,8 @@ def test_monomials():
     assert monomial_llc((2,)) == (0.25, 1)
     assert monomial_llc((1, 1)) == (0.5, 2)
     assert monomial_llc((1, 2)) == (0.25, 1)
-    with pytest.raises(lk.InputError, match="one or two"):
-        monomial_energy((1, 1, 1), 10.0, 1.0)
     with pytest.raises(lk.InputError, match="powers"):
         lk.toys.Monomial((0,))
-
-
-def test_catalogue():
-    toys = catalog()
-    assert len({toy.name for toy in toys}) == len(toys) >= 15
-    assert {toy.family for toy in toys} == {"quadratic", "monomial", "deep linear", "two-layer linear"}
-    for toy in toys:
-        assert float(toy.loss_fn(toy.model, toy.data).detach()) == pytest.approx(0, abs=1e-10), toy.name
-        assert toy.source
-        if toy.exact is not None and toy.multiplicity == 1:
-            # With a vanishing localiser and nβ → ∞ the exact energy tends to λ.
-            assert toy.exact(1e10, 1e-3) == pytest.approx(toy.llc, rel=0.02), toy.name
 
 
 def record(run, tmp_path, steps):

@@ -1,0 +1,202 @@
+"""λ̂ against the scale of loss at which one looks: the LLC is the plateau, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from llckit.errors import InputError
+from llckit.llc.estimate import MAX_GRAD_EVALS, REL_TOL, LLCEstimate, Outcome, Settings, estimate_point
+from llckit.llc.settings import Scale, choose_scale
+from llckit.posterior import Selection, Task
+from llckit.sampling import Sampler
+
+BELOW, ABOVE, RUNGS = 10.0, 1000.0, 9  # the default ladder, around n/ln n: half a decade a rung
+FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
+LEAST = 3  # rungs
+
+
+@dataclass(frozen=True)
+class ScaleProfile:
+    """λ̂ at a ladder of nβ, all at the same γ; arrays of shape (scales,).
+
+    nβ E[L − L*] at inverse temperature nβ is the local exponent d ln V/d ln ε of the volume of weights whose loss is
+    within ε ~ 1/nβ of L(w*); the learning coefficient is its limit, seen as a plateau (Watanabe 2009).
+
+    Attributes:
+        n_beta: the ladder, ascending.
+        llc: λ̂ at each rung.
+        mcse: its standard error.
+        llc_variance: Var[nβ L]; equal to λ̂ on a plateau.
+        is_minimum: whether w* is a minimum of the loss at that scale.
+        plateau: the nβ between which λ̂ is flat: it changes by less than 3 % per e-fold, over at least three rungs that
+            passed their checks and at which w* is a minimum; the longest such stretch, None if there is none.
+        llc_plateau: mean of λ̂ over the plateau, weighted by precision; None without one.
+        localization: γ.
+        estimates: the estimate at each rung.
+    """
+
+    n_beta: np.ndarray
+    llc: np.ndarray
+    mcse: np.ndarray
+    llc_variance: np.ndarray
+    is_minimum: np.ndarray
+    plateau: tuple[float, float] | None
+    llc_plateau: float | None
+    localization: float
+    estimates: tuple[LLCEstimate, ...]
+
+    def summary(self) -> str:
+        """A table for people.
+
+        Returns:
+            One line a rung, then the plateau.
+        """
+        lines = [f"{'n_beta':>10} {'llc':>9} {'± mcse':>8} {'variance':>9}  outcome"]
+        lines += [
+            f"{e.n_beta:10.4g} {e.llc:9.4g} {e.mcse:8.2g} {e.llc_variance:9.4g}  {e.outcome.value}"
+            for e in self.estimates
+        ]
+        if self.plateau is None:
+            lines.append("no plateau: at no decade of these scales is there one learning coefficient")
+        else:
+            lines.append(f"plateau from {self.plateau[0]:.4g} to {self.plateau[1]:.4g}: LLC {self.llc_plateau:.4g}")
+        return "\n".join(lines)
+
+
+def scale_profile(
+    model: nn.Module,
+    data: Any,
+    loss_fn: Any,
+    *,
+    n_beta: Iterable[float] | None = None,
+    localization: float | None = None,
+    sampler: Sampler | str = "auto",
+    num_chains: int | None = None,
+    num_draws: int | None = None,
+    num_burnin: int | None = None,
+    rel_tol: float = REL_TOL,
+    max_grad_evals: int = MAX_GRAD_EVALS,
+    batch_size: int | None = None,
+    n: int | None = None,
+    params: Selection = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> ScaleProfile:
+    """Estimate the LLC of one model at many scales of loss.
+
+    Args:
+        model: at w*.
+        data: see `estimate_llc`, as for all further arguments but `n_beta`.
+        loss_fn: the loss.
+        n_beta: the ladder; None takes 9 rungs from a tenth of n/ln n to a thousand times of it.
+        localization: γ, the same at all rungs; None chooses it at n/ln n.
+        sampler: "auto", or a sampler.
+        num_chains: chains per rung.
+        num_draws: draws per chain.
+        num_burnin: warm-up steps.
+        rel_tol: relative standard error to reach at each rung.
+        max_grad_evals: gradients per chain and rung.
+        batch_size: samples per gradient.
+        n: number of samples.
+        params: what to sample.
+        seed: of all randomness; all rungs see the same noise.
+        device: where to compute.
+        progress: whether a bar is shown (on a terminal).
+
+    Returns:
+        The profile.
+
+    Raises:
+        InputError: wrong input, before any sampling.
+    """
+    settings = Settings(
+        num_chains, num_draws, num_burnin, sampler, rel_tol, max_grad_evals, seed=seed, batch_size=batch_size
+    )
+    task = Task(model, data, loss_fn, n=n, device=device, params=params)
+    point = task.point()
+    default = choose_scale(task, point, None, localization)
+    ladder = default.n_beta * np.geomspace(1 / BELOW, ABOVE, RUNGS) if n_beta is None else check_ladder(n_beta)
+    estimates = []
+    for rung in tqdm(ladder.tolist(), desc="scales", disable=None if progress else True):
+        scale = Scale(rung, default.localization, f"n_beta one of a ladder; {default.rule.split('; ')[-1]}")
+        estimates.append(estimate_point(task, point, scale, settings))
+    llc, mcse = (np.array([getattr(e, name) for e in estimates]) for name in ("llc", "mcse"))
+    usable = np.array([e.outcome in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED) for e in estimates])
+    stretch = find_plateau(ladder, llc, mcse, usable)
+    weights = mcse[stretch] ** -2.0 if stretch is not None else None
+    return ScaleProfile(
+        n_beta=ladder,
+        llc=llc,
+        mcse=mcse,
+        llc_variance=np.array([e.llc_variance for e in estimates]),
+        is_minimum=np.array([e.outcome is not Outcome.NOT_A_MINIMUM for e in estimates]),
+        plateau=None if stretch is None else (float(ladder[stretch][0]), float(ladder[stretch][-1])),
+        llc_plateau=None if stretch is None else float(np.average(llc[stretch], weights=weights)),
+        localization=default.localization,
+        estimates=tuple(estimates),
+    )
+
+
+def check_ladder(n_beta: Iterable[float]) -> np.ndarray:
+    """The rungs as an array.
+
+    Args:
+        n_beta: positive numbers, ascending.
+
+    Returns:
+        float64, shape (scales,).
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        ladder = np.asarray(list(n_beta), dtype=np.float64)
+    except (TypeError, ValueError):
+        ladder = np.empty(0)
+    if ladder.ndim != 1 or not len(ladder) or not (np.isfinite(ladder) & (ladder > 0)).all():
+        raise InputError(f"n_beta is {n_beta!r}; expected positive numbers such as [10, 100, 1000]")
+    if (np.diff(ladder) <= 0).any():
+        raise InputError(f"n_beta is {ladder.tolist()}; expected ascending numbers, each once")
+    return ladder
+
+
+def find_plateau(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, usable: np.ndarray) -> slice | None:
+    """The longest stretch of rungs over which λ̂ is flat.
+
+    A stretch is flat if a straight line through ln λ̂ against ln nβ, weighted by the errors, has a slope below FLAT in
+    size, and no pair of neighbours has one above it by more than its own two standard errors.
+
+    Args:
+        n_beta: ascending.
+        llc: λ̂.
+        mcse: its standard error.
+        usable: which rungs may take part.
+
+    Returns:
+        Which rungs, at least three; None if there is no such stretch.
+    """
+    usable = usable & (llc > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y, error = np.log(n_beta), np.log(llc), mcse / llc
+    best: slice | None = None
+    for first in range(len(n_beta)):
+        for stop in range(first + LEAST, len(n_beta) + 1):
+            rungs = slice(first, stop)
+            if not usable[rungs].all():
+                break
+            if best is not None and stop - first < best.stop - best.start:
+                continue
+            step, rise = np.diff(x[rungs]), np.diff(y[rungs])
+            doubt = 2 * np.hypot(error[rungs][1:], error[rungs][:-1])
+            slope = np.polyfit(x[rungs], y[rungs], 1, w=1 / error[rungs])[0]
+            if abs(slope) <= FLAT and (np.abs(rise) <= FLAT * step + doubt).all():
+                best = rungs  # of two that are equally long, the one at the smaller scale of loss
+    return best

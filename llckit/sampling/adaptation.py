@@ -1,0 +1,65 @@
+"""A step size found in the warm-up by dual averaging (Hoffman & Gelman, JMLR 15, 2014, section 3.2.1)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+SHRINKAGE, OFFSET, DECAY = 0.05, 10.0, 0.75  # the paper's γ, t₀ and κ
+
+
+class StepSize(NamedTuple):
+    """ε with the running sums that steer it.
+
+    Attributes:
+        value: ε.
+        center: ln ε towards which the search is shrunk.
+        adapted: updates since the search began.
+        error: mean of target − acceptance, early ones forgotten.
+        log_average: weighted mean of ln ε, where the search settles.
+    """
+
+    value: float
+    center: float
+    adapted: int
+    error: float
+    log_average: float
+
+    @classmethod
+    def start(cls, first: float) -> StepSize:
+        """A search that begins at `first`.
+
+        Args:
+            first: a positive number.
+
+        Returns:
+            The step size `first`.
+        """
+        return cls(first, math.log(first), 0, 0.0, math.log(first))
+
+    def update(self, acceptance: float, target: float) -> StepSize:
+        """Smaller where fewer were accepted than wanted, and the reverse.
+
+        Args:
+            acceptance: mean over chains of a step's acceptance probability.
+            target: what it should be on average.
+
+        Returns:
+            The step size to go on with.
+        """
+        count = self.adapted + 1
+        error = self.error + (target - acceptance - self.error) / (count + OFFSET)
+        log_step = self.center - math.sqrt(count) / SHRINKAGE * error
+        share = count**-DECAY
+        log_average = share * log_step + (1 - share) * self.log_average
+        return self._replace(value=math.exp(log_step), adapted=count, error=error, log_average=log_average)
+
+    def settle(self) -> StepSize:
+        """What the search found, which is also where a further search starts afresh.
+
+        Returns:
+            The average, or the step size itself where it was never updated.
+        """
+        if not self.adapted:
+            return self
+        return self._replace(value=math.exp(self.log_average), center=self.log_average, adapted=0, error=0.0)

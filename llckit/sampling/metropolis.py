@@ -1,0 +1,44 @@
+"""The Metropolis test that makes a proposal exact (Metropolis et al. 1953; Hastings 1970)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llckit.posterior import Energy
+from llckit.sampling.base import Noise
+
+
+def metropolis(
+    weights: Tensor, energy: Energy, proposal: Tensor, proposed: Energy, change: Tensor, noise: Noise
+) -> tuple[Tensor, Energy, Tensor]:
+    """Move each row to its proposal with probability min(1, exp(−ΔH)); what is not finite is never accepted.
+
+    Args:
+        weights: where the rows are, shape (rows, dim).
+        energy: the posterior there.
+        proposal: where they may go.
+        proposed: the posterior there.
+        change: ΔH, shape (rows,).
+        noise: one uniform number a row is taken from it.
+
+    Returns:
+        Weights, their energy, and the acceptance probabilities, shape (rows,).
+    """
+    acceptance = torch.where(torch.isfinite(change), (-change).clamp(max=0).exp(), 0.0)
+    accept = noise.uniform() < acceptance
+    return *keep(accept, proposal, proposed, weights, energy), acceptance
+
+
+def keep(accept: Tensor, proposal: Tensor, proposed: Energy, weights: Tensor, energy: Energy) -> tuple[Tensor, Energy]:
+    """The proposal and its energy in rows that accept, shape (rows,), and what was there in the others."""
+    merged = (
+        torch.where(accept[:, None] if new.dim() > 1 else accept, new, old)
+        for new, old in zip(proposed, energy, strict=True)
+    )
+    return torch.where(accept[:, None], proposal, weights), Energy(*merged)
+
+
+def kinetic_change(before: Tensor, after: Tensor) -> Tensor:
+    """½‖p′‖² − ½‖p‖² of every row, float64."""
+    return 0.5 * (after.square().sum(1, dtype=torch.float64) - before.square().sum(1, dtype=torch.float64))

@@ -1,0 +1,198 @@
+"""Every toy against what its loss says by itself: zero, gradient, Hessian rank; and the limits of its exact energy."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from llckit.toys import catalog, deep_linear_llc, random_widths, two_layer_llc
+
+TOYS = catalog()
+NAMES = [toy.name for toy in TOYS]
+REGULAR = {"quadratic", "superposition", "quadratic net"}
+STABLE = {
+    "quadratic, rank 1 of 1",
+    "quadratic, rank 1 of 10",
+    "quadratic, rank 10 of 20",
+    "quadratic, rank 100 of 120",
+    "w1^4",
+    "w1^6",
+    "w1^2 w2^2",
+    "w1^2 w2^4",
+    "linear 2-2-2, rank 1, deepest point",
+    "linear 5-3-5, rank 3, deepest point",
+    "linear 10-8-12, rank 3, deepest point",
+    "linear 10-10-10, rank 5, deepest point",
+    "linear 4-6-5-4, rank 2, deepest point",
+    "linear 10-10-10-10-10, rank 5, deepest point",
+    "linear 10-10-10, product rank 5, layer ranks 5 and 5",
+    "linear 10-10-10, product rank 5, layer ranks 10 and 5",
+    "linear 10-10-10, product rank 5, layer ranks 7 and 8",
+}
+
+
+def flat_loss(toy):
+    """The toy's loss as a float64 function of one vector, and w*."""
+    model = copy.deepcopy(toy.model).double()
+    parameters = dict(model.named_parameters())
+    sizes = [p.numel() for p in parameters.values()]
+
+    def loss(w):
+        pieces = {name: piece.view_as(p) for (name, p), piece in zip(parameters.items(), w.split(sizes), strict=True)}
+        return functional_call(_Loss(model, toy.loss_fn), {f"model.{name}": p for name, p in pieces.items()}, ())
+
+    return loss, torch.cat([p.detach().flatten() for p in parameters.values()])
+
+
+class _Loss(torch.nn.Module):
+    def __init__(self, model, loss_fn):
+        super().__init__()
+        self.model, self.loss_fn = model, loss_fn
+
+    def forward(self):
+        return self.loss_fn(self.model, None)
+
+
+def hessian_rank(toy):
+    loss, point = flat_loss(toy)
+    values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, point))
+    assert values.min() > -1e-6 * max(values.max(), 1)
+    return int((values > 1e-6 * values.max()).sum()) if values.max() > 0 else 0
+
+
+def test_there_are_many_and_old_names_stay():
+    assert len(set(NAMES)) == len(TOYS) >= 60
+    assert len({toy.family for toy in TOYS}) >= 8
+    assert set(NAMES) >= STABLE
+
+
+@pytest.mark.parametrize("toy", TOYS, ids=NAMES)
+def test_the_point_is_a_minimum(toy):
+    assert toy.source
+    assert all(p.dtype == torch.float32 for p in toy.model.parameters())
+    assert len(toy.data[0]) == 10_000
+    value = toy.loss_fn(toy.model, toy.data)
+    loss, point = flat_loss(toy)
+    assert value.item() == pytest.approx(float(loss(point)), abs=1e-7)
+    if toy.family != "superposition":
+        assert value.item() == pytest.approx(0, abs=1e-10)
+    gradient = torch.func.grad(loss)(point)
+    assert gradient.norm() < 1e-4
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 1e-2, 1e-1):
+        step = size * torch.randn(point.shape, generator=generator, dtype=torch.float64) / math.sqrt(len(point))
+        assert loss(point + step) > loss(point) - 1e-9
+
+
+@pytest.mark.parametrize("toy", TOYS, ids=NAMES)
+def test_half_the_hessian_rank_is_a_lower_bound_and_sharp_where_regular(toy):
+    dim = sum(p.numel() for p in toy.model.parameters())
+    if dim > 300:
+        pytest.skip("the Hessian of a large net takes long; its family is tested on smaller ones")
+    rank = hessian_rank(toy)
+    assert rank / 2 <= toy.llc <= dim / 2
+    if toy.family in REGULAR:
+        assert (toy.llc, toy.multiplicity) == (rank / 2, 1)
+    if toy.family in {"deep linear", "two-layer linear", "matrix product"}:
+        assert rank == hessian_rank_of_linear_net([p.detach() for p in toy.model.parameters()])
+
+
+def hessian_rank_of_linear_net(layers):
+    """M a + b N − a b for two layers of ranks a and b; r (H_0 + H_L − r) where all layers have rank r."""
+    ranks = [int(torch.linalg.matrix_rank(layer, atol=1e-3)) for layer in layers]
+    first, last = ranks[0], ranks[-1]
+    assert len(layers) == 2 or len(set(ranks)) == 1
+    return len(layers[-1]) * first + last * layers[0].shape[1] - first * last
+
+
+def limit_settings(toy):
+    """(t, γ) at which the energy is close to λ: far from the origin other zeros must be kept out, by a strong γ."""
+    special = {
+        "monomial away from the origin": (1e14, 300.0),
+        "tanh net": (1e7, 1.0),
+        "matrix product": (1e6, 1.0),
+    }
+    return special.get(toy.family, (1e10, 1e-3))
+
+
+@pytest.mark.parametrize(
+    "toy",
+    [t for t in TOYS if t.exact is not None and t.multiplicity == 1 and t.name != "tanh 1-2-1 at zero"],
+    ids=lambda t: t.name,
+)
+def test_exact_energies_tend_to_lambda(toy):
+    assert toy.exact(*limit_settings(toy)) == pytest.approx(toy.llc, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "toy",
+    [t for t in TOYS if t.exact is not None and t.multiplicity > 1 and t.family != "tanh net"],
+    ids=lambda t: t.name,
+)
+def test_exact_energies_approach_lambda_as_the_multiplicity_says(toy):
+    # E = λ − (m − 1)/(ln t + c) + …, so 1/(λ − E) rises by 1/(m − 1) per e-fold.
+    low, high = 1e7, 1e11
+    gamma = 10.0 if toy.family == "monomial away from the origin" else 1.0
+    rise = 1 / (toy.llc - toy.exact(high, gamma)) - 1 / (toy.llc - toy.exact(low, gamma))
+    assert rise / math.log(high / low) == pytest.approx(1 / (toy.multiplicity - 1), rel=0.1)
+
+
+def test_tanh_nets_with_slow_corrections_extrapolate_to_lambda():
+    toy = next(t for t in TOYS if t.name == "tanh 1-2-1 at zero")
+    # E = λ − c t^{−1/6} …: successive factors of 64 halve the distance.
+    first, second = toy.exact(1e3, 1.0), toy.exact(64e3, 1.0)
+    assert first < second < toy.llc
+    assert 2 * second - first == pytest.approx(toy.llc, rel=0.06)
+    pair = next(t for t in TOYS if t.name == "tanh 1-1-1 at zero")
+    rise = 1 / (pair.llc - pair.exact(1e10, 1.0)) - 1 / (pair.llc - pair.exact(1e6, 1.0))
+    assert rise / math.log(1e4) == pytest.approx(1 / (pair.multiplicity - 1), rel=0.1)
+
+
+def test_deep_nets_agree_with_the_minimum_over_partitions():
+    nets = [t for t in TOYS if t.family in {"deep linear", "matrix product"}]
+    for toy in nets:
+        layers = [p.detach() for p in toy.model.parameters()]
+        rank = int(torch.linalg.matrix_rank(toy.model.target, atol=1e-3))
+        excess = [layers[0].shape[1] - rank, *(layer.shape[0] - rank for layer in layers)]
+        regular = rank * (layers[0].shape[1] + layers[-1].shape[0] - rank) / 2
+        assert toy.llc == regular + cheapest_partition(excess) / 2, toy.name
+    assert len(nets) >= 20
+
+
+def cheapest_partition(d):
+    """min over t_1 >= … >= t_L = 0 of (d_0 − t_1)(d_1 − t_1) + Σ_{j>=2} (t_{j−1} − t_j)(d_j − t_j), layer by layer."""
+    costs = {t: (d[0] - t) * (d[1] - t) for t in range(min(d[0], d[1]) + 1)}
+    for j in range(2, len(d)):
+        ends = [0] if j == len(d) - 1 else range(d[j] + 1)
+        costs = {
+            t: min(cost + (before - t) * (d[j] - t) for before, cost in costs.items() if before >= t)
+            for t in ends
+            if any(before >= t for before in costs)
+        }
+    return costs[0] if len(d) > 2 else d[0] * d[1]
+
+
+def test_two_layer_nets_are_a_regular_part_and_a_smaller_net_at_zero():
+    cases = 0
+    for n, h, m in itertools.product(range(1, 6), repeat=3):
+        for a, b in itertools.product(range(min(n, h)), range(min(m, h))):
+            for r in range(max(0, a + b - h), min(a, b) + 1):
+                rest = (n - a, h - a - b + r, m - b)
+                if min(rest) < 1:
+                    continue
+                llc, multiplicity = deep_linear_llc(rest, 0)
+                assert two_layer_llc((n, h, m), (a, b, r)) == ((m * a + b * n - a * b) / 2 + llc, multiplicity)
+                cases += 1
+    assert cases > 300
+
+
+def test_random_widths_depend_on_the_seed_alone():
+    drawn = [random_widths(seed, most_layers=6, widest=60) for seed in range(200)]
+    assert drawn == [random_widths(seed, most_layers=6, widest=60) for seed in range(200)]
+    assert {len(widths) for widths, _ in drawn} == {3, 4, 5, 6, 7}
+    assert min(min(widths) for widths, _ in drawn) == 4
+    assert max(max(widths) for widths, _ in drawn) == 60
+    assert all(1 <= rank < min(widths) for widths, rank in drawn)
