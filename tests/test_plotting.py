@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome
-from llckit.plotting import check_new_file, plot_curve, save_figure
+from llckit.llc import LLCCurve, Outcome, Spectrogram
+from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "lr_transformer.csv"
 
@@ -210,3 +210,38 @@ def test_pyplot_is_left_alone(monkeypatch):
 def test_the_published_curve_draws():
     figure = drawn(plot_curve(LLCCurve.from_csv(PUBLISHED), [make_stage(40_000, 320_000, "B", hidden=True)]))
     assert labels(figure.axes[0]) == ["B · hidden"]
+
+
+def make_spectrogram(scales=3):
+    curve = make_curve(steps=8)
+    doubt = (Outcome.NOT_A_MINIMUM, *curve.outcome[1:])
+    return Spectrogram(
+        tuple(
+            replace(
+                curve,
+                llc=curve.llc / 2**scale,
+                outcome=doubt if scale == 2 else curve.outcome,
+                details={"n_beta": np.full(8, 10.0**scale)},
+            )
+            for scale in range(scales)
+        )
+    )
+
+
+def test_a_spectrogram_shows_its_cells_and_hatches_what_is_no_llc():
+    found = make_spectrogram()
+    figure = plot_spectrogram(found, title="A run")
+    cells = [mesh for mesh in figure.axes[0].collections if mesh.get_array().shape == (3, 8) and mesh.colorbar]
+    shown = cells[0].get_array()
+    assert np.argwhere(np.ma.getmaskarray(shown)).tolist() == [[2, 0]]  # rows are scales
+    np.testing.assert_allclose(shown[1], found.llc[:, 1])
+    assert figure.axes[0].get_yscale() == "log"
+    low, high = figure.axes[0].get_ylim()
+    assert (low, high) == pytest.approx((10**-0.5, 10**2.5))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no minimum at this scale, or not reliable"]
+    figure.savefig(io.BytesIO())
+
+
+def test_a_spectrogram_of_one_scale_is_a_curve():
+    with pytest.raises(InputError, match="two of each"):
+        plot_spectrogram(make_spectrogram(scales=1))
