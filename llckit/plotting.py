@@ -83,8 +83,9 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title
 def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> Figure:
     """Draw λ̂ over training step and scale of loss, one cell an estimate.
 
-    Hatched cells hold no LLC: there w* is no minimum of the loss, or the estimate failed. The colours run from the
-    smallest to the largest LLC of the other cells, on a scale that colour-blind readers and grey prints keep in order.
+    Hatched cells hold no LLC: there w* is no minimum of the loss, or the estimate failed; crosses mark estimates not to
+    rely on, as in `plot_curve`. The colours are logarithmic in λ̂ and keep their order for colour-blind readers and in
+    grey prints.
 
     Args:
         spectrogram: what `estimate_curve` gives for several nβ; at least two steps and two scales.
@@ -101,28 +102,39 @@ def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> F
             f"the spectrogram has {spectrogram.llc.shape} cells (steps, scales); a picture needs two of each"
         )
     figure = _new_figure()
-    from matplotlib.patches import Patch
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
 
     if title is not None:
         figure.suptitle(title, parse_math=False, fontsize=TEXT + 1)
     axes = figure.subplots()
     edges = [np.expm1(_edges(np.log1p(spectrogram.step))), np.exp(_edges(np.log(spectrogram.n_beta)))]
-    valid = np.stack([~is_doubtful(curve) for curve in spectrogram.curves], axis=1) & spectrogram.is_minimum
+    valid = np.isfinite(spectrogram.llc) & spectrogram.is_minimum & (spectrogram.llc > 0)
+    doubtful = valid & np.stack([is_doubtful(curve) for curve in spectrogram.curves], axis=1)
     shown = np.ma.masked_where(~valid, spectrogram.llc)
     _set_step_axis(axes, spectrogram.curves[0])
     axes.set_xlim(edges[0][0], edges[0][-1])
     axes.set_yscale("log")
-    axes.pcolor(*edges, np.where(valid, np.nan, 0).T, hatch="xx", edgecolor="#999999", alpha=0)
-    cells = axes.pcolormesh(*edges, shown.T, cmap="viridis")
+    cells = axes.pcolormesh(*edges, shown.T, cmap="viridis", norm=LogNorm() if valid.any() else None)
+    empty = {"facecolor": "none", "edgecolor": "#999999", "hatch": "///", "linewidth": 0}
+    for i, j in np.argwhere(~valid):
+        (left, right), (low, high) = edges[0][i : i + 2], edges[1][j : j + 2]
+        axes.add_patch(Rectangle((left, low), right - left, high - low, **empty))
+    handles: list = (
+        [Rectangle((0, 0), 1, 1, label="no LLC: no minimum at this scale", **empty)] if not valid.all() else []
+    )
+    if doubtful.any():
+        at = np.argwhere(doubtful)
+        cross = {"marker": "x", "color": "white", "linestyle": "none", "markersize": 6, "markeredgewidth": 2.2}
+        axes.plot(spectrogram.step[at[:, 0]], spectrogram.n_beta[at[:, 1]], **cross)
+        cross |= {"color": "#B00020", "markeredgewidth": 1.2, "label": "do not rely on this one"}
+        handles += axes.plot(spectrogram.step[at[:, 0]], spectrogram.n_beta[at[:, 1]], **cross)
     axes.set_ylabel("nβ (the scale of loss is 1/nβ)", fontsize=TEXT)
     axes.tick_params(labelsize=TEXT)
     name = "behavioral LLC" if spectrogram.behavioral else "LLC"
     figure.colorbar(cells, ax=axes).set_label(name, fontsize=TEXT)
-    if not valid.all():
-        patch = Patch(
-            facecolor="white", edgecolor="#999999", hatch="xx", label="no minimum at this scale, or not reliable"
-        )
-        figure.legend(handles=[patch], loc="outside lower center", frameon=False, fontsize=TEXT - 1)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT - 1)
     return figure
 
 

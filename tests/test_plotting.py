@@ -214,7 +214,7 @@ def test_the_published_curve_draws():
 
 def make_spectrogram(scales=3):
     curve = make_curve(steps=8)
-    doubt = (Outcome.NOT_A_MINIMUM, *curve.outcome[1:])
+    doubt = (Outcome.NOT_A_MINIMUM, Outcome.NOT_MIXED, *curve.outcome[2:])
     return Spectrogram(
         tuple(
             replace(
@@ -238,7 +238,12 @@ def test_a_spectrogram_shows_its_cells_and_hatches_what_is_no_llc():
     assert figure.axes[0].get_yscale() == "log"
     low, high = figure.axes[0].get_ylim()
     assert (low, high) == pytest.approx((10**-0.5, 10**2.5))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no minimum at this scale, or not reliable"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "no LLC: no minimum at this scale",
+        "do not rely on this one",
+    ]
+    crosses = figure.axes[0].get_lines()[-1]
+    assert (crosses.get_xdata().tolist(), crosses.get_ydata().tolist()) == ([found.step[1]], [100.0])
     figure.savefig(io.BytesIO())
 
 
