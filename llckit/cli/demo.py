@@ -33,7 +33,7 @@ class _Demo(NamedTuple):
     title: str
     schedule: Callable[[int], list[int]] = lambda last_step: mixed_schedule(last_step, 40)
     num_chains: int = 4
-    num_draws: int = 100
+    num_draws: int = 200
 
 
 def _late_steps(last_step: int) -> list[int]:
@@ -49,7 +49,7 @@ DEMOS = {
         staircase, True, "A linear net learning four modes (behavioral LLC)", _late_steps, num_chains=24, num_draws=150
     ),
 }
-BURNIN = 80
+BURNIN = 100
 
 
 def demo(arguments: Namespace) -> int:
