@@ -16,6 +16,7 @@ import numpy as np
 
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome, Spectrogram
+from llckit.llc.estimate import Z95
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,6 @@ WIDTH, HEIGHT = 5.8, 5.8  # inches; narrow, so that its text stays readable when
 TEXT = 11  # points
 DOTS_PER_INCH = 200  # of a PNG
 MOST_CHAINS_DRAWN = 8
-Z95 = 1.959963984540054
 TRUSTED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
 AXES_WIDTH, LABEL_WIDTH = 5.0, 0.6  # inches: of a panel, and of the word "hidden" above it
 
@@ -121,7 +121,7 @@ def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> F
         (left, right), (low, high) = edges[0][i : i + 2], edges[1][j : j + 2]
         axes.add_patch(Rectangle((left, low), right - left, high - low, **empty))
     handles: list = (
-        [Rectangle((0, 0), 1, 1, label="no LLC: no minimum at this scale", **empty)] if not valid.all() else []
+        [Rectangle((0, 0), 1, 1, label="no LLC: no minimum here, or failed", **empty)] if not valid.all() else []
     )
     if doubtful.any():
         at = np.argwhere(doubtful)

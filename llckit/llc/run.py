@@ -99,39 +99,40 @@ def estimate_curve(
     chosen = _check_checkpoints(store, task, steps)
     results = _Results(store.path / FOLDER)
     results.check_writable()
+    marks: dict[int, list[Any]] = {}
+    for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
+        try:
+            marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
+        except InputError as error:
+            raise InputError(f"step {step}: {error}") from error
     if ladder is None:
-        return _one_curve(store, task, chosen, results, settings, one, localization, progress)
+        return _one_curve(store, task, marks, results, settings, one, localization, progress)
     if localization is None:
         localization = _scale_of_store(store, task, results, None, None)[0].localization
     scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
     return Spectrogram(
-        tuple(_one_curve(store, task, chosen, results, settings, one, localization, progress) for one in scales)
+        tuple(_one_curve(store, task, marks, results, settings, one, localization, progress) for one in scales)
     )
 
 
 def _one_curve(
     store: CheckpointStore,
     task: Task,
-    chosen: list[int],
+    marks: dict[int, list[Any]],
     results: _Results,
     settings: Settings,
     n_beta: float | None,
     localization: float | None,
     progress: bool,
 ) -> LLCCurve:
+    """λ̂ at one scale; `marks` says by step what weights and loss are recognised by."""
     scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization)
     described = _describe(task, scale, settings)
-    keys: dict[int, str] = {}
-    for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
-        try:
-            fingerprint = _fingerprint(task, task.point(store.load(step)))
-        except InputError as error:
-            raise InputError(f"step {step}: {error}") from error
-        keys[step] = _key(store.manifest(step).weights_hash, fingerprint, described)
+    keys = {step: _key(*mark, described) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
     done: dict[int, LLCEstimate] = {}
     try:
-        for step in tqdm(chosen, desc="checkpoints", disable=None if progress else True):
+        for step in tqdm(keys, desc="checkpoints", disable=None if progress else True):
             estimate = results.estimate(keys[step])
             if estimate is None:
                 estimate = estimate_point(task, task.point(store.load(step)), scale, settings)
@@ -140,7 +141,7 @@ def _one_curve(
     finally:
         earlier = results.curve(name)
         results.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
-    return LLCCurve.from_estimates(chosen, list(done.values()))
+    return LLCCurve.from_estimates(list(done), list(done.values()))
 
 
 def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:

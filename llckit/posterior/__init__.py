@@ -3,10 +3,11 @@
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.curvature import Spectrum, curvature
 from llckit.posterior.data import Samples
+from llckit.posterior.loading import load_task
 from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
 from llckit.posterior.observables import Observable, observing
 from llckit.posterior.restriction import Selection
-from llckit.posterior.task import Point, Task, load_task
+from llckit.posterior.task import Point, Task
 
 __all__ = [
     "Energy",

@@ -80,6 +80,7 @@ class LocalPosterior:
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
+        away = weights - self.point.weights
         if indices is None:
             loss, grad = self._loss_and_grad(weights)
             excess = self.n_beta * (loss - self.loss)
@@ -88,10 +89,9 @@ class LocalPosterior:
             losses, grad = self._batch_loss_and_grad(weights, batch)
             baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch)
             error = paired - self.loss_grad
-            linear = (error * (weights - self.point.weights)).sum(1, dtype=torch.float64)
+            linear = (error * away).sum(1, dtype=torch.float64)
             excess = self.n_beta * (losses - baseline - linear)
             grad = grad - error
-        away = weights - self.point.weights
         distance2 = away.square().sum(1, dtype=torch.float64)
         grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)

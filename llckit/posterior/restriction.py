@@ -34,7 +34,7 @@ def restrict(model: nn.Module, params: Selection) -> dict[str, Tensor]:
     if params is None:
         return {}
     # A tied parameter goes by any of its names; the first is the one it is sampled under.
-    first = {id(parameter): name for name, parameter in reversed(list(model.named_parameters()))}
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
     named = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
     masks: Mapping[str, Tensor | None]
     if isinstance(params, Mapping):
@@ -53,7 +53,7 @@ def restrict(model: nn.Module, params: Selection) -> dict[str, Tensor]:
                 f"the mask of {name} is {given}; expected a boolean tensor of shape {tuple(parameters[name].shape)}"
             )
         if not mask.all():
-            indices[name] = mask.flatten().nonzero().squeeze(1).to(parameters[name].device)
+            indices[name] = mask.flatten().nonzero().squeeze(1)
     empty = {name for name, index in indices.items() if not len(index)}
     if not set(masks) - empty:
         raise InputError("params selects no parameter; expected names, patterns or masks with something True in them")

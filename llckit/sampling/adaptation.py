@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llckit.sampling.base import Info
 
 SHRINKAGE, OFFSET, DECAY = 0.05, 10.0, 0.75  # the paper's γ, t₀ and κ
 
@@ -63,3 +66,25 @@ class StepSize(NamedTuple):
         if not self.adapted:
             return self
         return self._replace(value=math.exp(self.log_average), center=self.log_average, adapted=0, error=0.0)
+
+
+def steering(target: float, *, fixed: bool) -> tuple[Callable[[Any, Info], Any], Callable[[Any], Any]]:
+    """How a sampler whose state has a `step_size: StepSize` adapts and freezes it.
+
+    Args:
+        target: mean acceptance to reach, pooled over chains.
+        fixed: whether the user gave the step, which then stays.
+
+    Returns:
+        `adapt` and `freeze` of the sampler.
+    """
+
+    def adapt(state: Any, info: Info) -> Any:
+        if fixed:
+            return state
+        return state._replace(step_size=state.step_size.update(float(info.acceptance.mean()), target))
+
+    def freeze(state: Any) -> Any:
+        return state._replace(step_size=state.step_size.settle())
+
+    return adapt, freeze

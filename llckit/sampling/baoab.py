@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize
+from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size, is_positive
 from llckit.sampling.metropolis import keep
 
@@ -81,14 +81,7 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         new_state = state._replace(weights=weights, energy=energy, momentum=momentum)
         return new_state, Info(energy, weights, acceptance, 1, size)
 
-    def adapt(state: BAOABState, info: Info) -> BAOABState:
-        if step_size is not None:
-            return state
-        return state._replace(step_size=state.step_size.update(float(info.acceptance.mean()), TARGET_ACCEPTANCE))
-
-    def freeze(state: BAOABState) -> BAOABState:
-        return state._replace(step_size=state.step_size.settle())
-
+    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
     return Sampler(
         name="baoab",
         settings={"step_size": step_size, "friction": friction},
@@ -97,8 +90,6 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=False,
-        num_burnin=1000,
-        min_draws=1000,
     )
 
 

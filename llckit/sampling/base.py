@@ -94,9 +94,9 @@ class Sampler(NamedTuple):
         settings: what it was made with, as it is recorded beside results.
         init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).
+        needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
-        needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
         num_burnin: warm-up steps unless the user says otherwise.
         min_draws: draws before the first look at their error.
     """
@@ -105,11 +105,11 @@ class Sampler(NamedTuple):
     settings: dict[str, Any]
     init: Callable[[Tensor, Potential, Callable[[], float]], State]
     step: Callable[[State, Potential, Noise], tuple[State, Info]]
-    adapt: Callable[[State, Info], State]
-    freeze: Callable[[State], State]
     needs_full_loss: bool
-    num_burnin: int
-    min_draws: int
+    adapt: Callable[[State, Info], State] = lambda state, info: state
+    freeze: Callable[[State], State] = lambda state: state
+    num_burnin: int = 1000
+    min_draws: int = 1000
 
 
 def check_step_size(value: object) -> None:

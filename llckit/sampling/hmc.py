@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize
+from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
 from llckit.sampling.metropolis import kinetic_change, metropolis
 
@@ -73,14 +73,7 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
             energy, weights, acceptance, length, state.step_size.value
         )
 
-    def adapt(state: HMCState, info: Info) -> HMCState:
-        if step_size is not None:
-            return state
-        return state._replace(step_size=state.step_size.update(float(info.acceptance.mean()), TARGET_ACCEPTANCE))
-
-    def freeze(state: HMCState) -> HMCState:
-        return state._replace(step_size=state.step_size.settle())
-
+    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
     return Sampler(
         name="hmc",
         settings={"step_size": step_size, "max_leapfrogs": max_leapfrogs},

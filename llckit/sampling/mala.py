@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize
+from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
 from llckit.sampling.metropolis import kinetic_change, metropolis
 
@@ -59,14 +59,7 @@ def mala(*, step_size: float | None = None) -> Sampler:
         weights, energy, acceptance = metropolis(state.weights, state.energy, proposal, proposed, change, noise)
         return state._replace(weights=weights, energy=energy), Info(energy, weights, acceptance, 1, size)
 
-    def adapt(state: MALAState, info: Info) -> MALAState:
-        if step_size is not None:
-            return state
-        return state._replace(step_size=state.step_size.update(float(info.acceptance.mean()), TARGET_ACCEPTANCE))
-
-    def freeze(state: MALAState) -> MALAState:
-        return state._replace(step_size=state.step_size.settle())
-
+    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
     return Sampler(
         name="mala",
         settings={"step_size": step_size},
@@ -75,6 +68,4 @@ def mala(*, step_size: float | None = None) -> Sampler:
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=True,
-        num_burnin=1000,
-        min_draws=1000,
     )

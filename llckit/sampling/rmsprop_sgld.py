@@ -77,9 +77,5 @@ def rmsprop_sgld(*, step_size: float | None = None, decay: float = 0.99, eps: fl
         settings={"step_size": step_size, "decay": decay, "eps": eps},
         init=init,
         step=step,
-        adapt=lambda state, info: state,
-        freeze=lambda state: state,
         needs_full_loss=False,
-        num_burnin=1000,
-        min_draws=1000,
     )

@@ -55,9 +55,5 @@ def sgld(*, step_size: float | None = None) -> Sampler:
         settings={"step_size": step_size},
         init=init,
         step=step,
-        adapt=lambda state, info: state,
-        freeze=lambda state: state,
         needs_full_loss=False,
-        num_burnin=1000,
-        min_draws=1000,
     )

@@ -72,9 +72,5 @@ def sgnht(*, step_size: float | None = None, diffusion: float = 0.01) -> Sampler
         settings={"step_size": step_size, "diffusion": diffusion},
         init=init,
         step=step,
-        adapt=lambda state, info: state,
-        freeze=lambda state: state,
         needs_full_loss=False,
-        num_burnin=1000,
-        min_draws=1000,
     )

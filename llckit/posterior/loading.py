@@ -1,0 +1,55 @@
+"""A task by its name in a Python file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from llckit.errors import InputError
+from llckit.posterior.task import Task
+
+
+def load_task(reference: str) -> Task:
+    """The task that a Python file defines: what the command line uses.
+
+    Args:
+        reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
+
+    Returns:
+        The task.
+
+    Raises:
+        InputError: no such file or name, the file fails, or NAME is no task.
+    """
+    path, _, name = reference.rpartition(":") if isinstance(reference, str) else ("", "", "")
+    if not path or not name.isidentifier():
+        raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"task file {path} {'is no file' if file.exists() else 'does not exist'}")
+    spec = importlib.util.spec_from_file_location(f"llckit_task_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"task file {path} is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look modules up by name
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, name, None)
+        task = found() if callable(found) and not isinstance(found, Task) else found
+    except InputError as error:
+        raise InputError(f"task {reference}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"task file {path} failed: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(file.resolve().parent))
+    if found is None:
+        names = [key for key, value in vars(module).items() if isinstance(value, Task)]
+        hint = f"; it defines {', '.join(names)}" if names else ""
+        raise InputError(f"task file {path} does not define {name}{hint}")
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
+        )
+    return task
