@@ -14,6 +14,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.cli import main
+from llckit.cli.commands import _accuracy
 
 TASK = """
 import torch
@@ -308,3 +309,9 @@ def test_ctrl_c_then_the_same_command(workplace, tmp_path):
     assert all(after[name] == when for name, when in done.items())
     assert run("estimate", "b.ckpts", "--task", "task.py:task", "--out", "b.csv").returncode == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_the_accuracy_of_a_bench_is_that_of_the_exact_cases():
+    rows = [{"exact": 2.0, "llc": 2.0 * (1 + e), "z": z} for e, z in ((0.0, 0.0), (0.1, 1.0), (-0.3, -5.0))]
+    found = _accuracy([*rows, {"exact": None, "llc": 9.0, "z": None}])
+    assert found == pytest.approx({"cases": 3, "median": 0.1, "percentile_95": 0.28, "worst": 0.3, "covered": 2 / 3})

@@ -10,6 +10,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc.estimate import LLCEstimate
+from llckit.llc.settings import choose_scale
 from llckit.toys import LinearNet, Monomial, Quadratic, deep_linear_llc, deepest_point
 from llckit.toys.linear_nets import matrix_loss
 from llckit.toys.potentials import monomial_energy, potential_loss, quadratic_energy
@@ -192,3 +193,21 @@ def test_the_draws_open_in_arviz():
 def test_wrong_settings_are_refused_before_any_work(argument, message):
     with pytest.raises(lk.InputError, match=message):
         lk.estimate_llc(Quadratic(torch.ones(2)), DATA, potential_loss, progress=False, **argument)
+
+
+@pytest.mark.parametrize(
+    ("curvatures", "rule"),
+    [
+        ([1.0, 1.0] + 200 * [0.0], "shrinks regular directions"),  # a gap: the regular part is known
+        ([1.0, 0.01] + 200 * [0.0], "size of the weights"),  # none: what is flat is a matter of taste
+    ],
+)
+def test_localization_trusts_a_gap_in_the_spectrum(curvatures, rule):
+    h = torch.tensor(curvatures)
+    model = Quadratic(h, torch.full((202,), 0.05))
+    task = lk.Task(model, torch.zeros(10_000, 1), lambda model, batch: model())
+    scale = choose_scale(task, task.point())
+    assert rule in scale.rule
+    near = 3 * 202 / (202 * 0.05**2)
+    k = scale.n_beta
+    assert scale.localization == pytest.approx(near if "size" in rule else 1e-3 * k, rel=0.01)

@@ -55,3 +55,35 @@ def test_minibatches_need_samples_of_one_shape():
     posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=1)
     with pytest.raises(InputError, match=r"differ in shape.*batch_size=None"):
         posterior(task.point().weights[None], torch.tensor([[0, 1]]))
+
+
+def test_a_minibatch_is_paired_with_the_checkpoint_and_right_on_average():
+    inputs = torch.randn(6, 3, dtype=torch.float64)
+    model = torch.nn.Linear(3, 2, dtype=torch.float64)
+
+    def quartic(model, batch):
+        return (model(batch) - 1).pow(4).sum(1)
+
+    task = Task(model, inputs, quartic)
+    posterior = LocalPosterior(task, task.point(), n_beta=5.0, localization=2.0, rows=6)
+    center = task.point().weights
+    weights = (center + 0.3 * torch.randn(8, dtype=torch.float64)).expand(6, 8)
+    singles = posterior(weights, torch.arange(6)[:, None])  # every sample once: their mean is the full loss
+    full = posterior(weights)
+    torch.testing.assert_close(singles.excess.mean(), full.excess[0])
+    torch.testing.assert_close(singles.grad.mean(0), full.grad[0])
+    assert singles.excess.std() > 1e-3
+
+    at_center = posterior(center.expand(6, 8), torch.arange(6)[:, None])
+    assert (at_center.excess == 0).all()
+    torch.testing.assert_close(at_center.grad, 5 * posterior.loss_grad.expand(6, 8))  # no noise is left there
+
+    moving = weights[0].clone().requires_grad_()  # the gradient is that of the excess, sample by sample
+    plain = quartic(lambda x: x @ moving[:6].view(2, 3).T + moving[6:], inputs[2:3]).sum()
+    start = center.clone().requires_grad_()
+    there = quartic(lambda x: x @ start[:6].view(2, 3).T + start[6:], inputs[2:3]).sum()
+    error = torch.autograd.grad(there, start)[0] - posterior.loss_grad
+    excess = 5 * (plain - there.detach() - error @ (moving - center))
+    torch.testing.assert_close(singles.excess[2], excess.detach())
+    (grad,) = torch.autograd.grad(excess, moving)
+    torch.testing.assert_close(singles.grad[2], grad + 2 * (weights[0] - center))
