@@ -16,7 +16,7 @@ import numpy as np
 
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome, Spectrogram
-from llckit.llc.estimate import Z95
+from llckit.llc.outcome import Z95
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

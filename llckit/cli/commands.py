@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves
-from llckit.llc.estimate import Z95
+from llckit.llc.outcome import Z95
 from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
 from llckit.report import write_report
@@ -181,7 +181,7 @@ def bench(arguments: Namespace) -> int:
             }
         )
     if arguments.json:
-        print(json.dumps({"environment": _environment(), "summary": _accuracy(rows), "toys": rows}))
+        print(json.dumps({"environment": environment(), "summary": _accuracy(rows), "toys": rows}))
         return 0
     print(f"{'toy':54} {'λ':>6} {'m':>2} {'exact':>8} {'llc':>8} {'± mcse':>7} {'z':>5} {'vs λ':>7}  outcome")
     for row in rows:
@@ -212,7 +212,8 @@ def _accuracy(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """What a benchmark ran with, for its JSON."""
     names = ("llckit", "torch", "numpy", "scipy")
     versions = {name: metadata.version(name) for name in names}
     return {

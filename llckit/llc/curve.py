@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.estimate import LLCEstimate, Outcome
+from llckit.llc.outcome import LLCEstimate, Outcome
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = ("grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization")

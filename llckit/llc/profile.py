@@ -12,14 +12,15 @@ from torch import nn
 from tqdm import tqdm
 
 from llckit.errors import InputError
-from llckit.llc.estimate import MAX_GRAD_EVALS, REL_TOL, LLCEstimate, Outcome, Settings, estimate_point
+from llckit.llc.limit import Limit, ladder_limit
+from llckit.llc.outcome import LLCEstimate, Outcome
+from llckit.llc.plateau import BELIEVED, find_plateau
+from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import Scale, choose_scale
 from llckit.posterior import Selection, Task
 from llckit.sampling import Sampler
 
 BELOW, ABOVE, RUNGS = 10.0, 1000.0, 9  # the default ladder, around n/ln n: half a decade a rung
-FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
-LEAST = 3  # rungs
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,21 @@ class ScaleProfile:
     llc_plateau: float | None
     localization: float
     estimates: tuple[LLCEstimate, ...]
+
+    def limit(self, multiplicity: int | None = None) -> Limit:
+        """What λ̂ tends to for nβ → ∞, for profiles without a plateau: see `ladder_limit`.
+
+        Args:
+            multiplicity: m where it is known.
+
+        Returns:
+            λ, its error, and how probable each m is, from the rungs that passed their checks.
+
+        Raises:
+            InputError: fewer than five rungs did.
+        """
+        good = np.array([e.outcome in BELIEVED for e in self.estimates])
+        return ladder_limit(self.n_beta[good], self.llc[good], self.mcse[good], multiplicity)
 
     def summary(self) -> str:
         """A table for people.
@@ -129,7 +145,7 @@ def scale_profile(
         scale = Scale(rung, default.localization, f"n_beta one of a ladder; {default.rule.split('; ')[-1]}")
         estimates.append(estimate_point(task, point, scale, settings))
     llc, mcse = (np.array([getattr(e, name) for e in estimates]) for name in ("llc", "mcse"))
-    usable = np.array([e.outcome in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED) for e in estimates])
+    usable = np.array([e.outcome in BELIEVED for e in estimates])
     stretch = find_plateau(ladder, llc, mcse, usable)
     weights = mcse[stretch] ** -2.0 if stretch is not None else None
     return ScaleProfile(
@@ -166,37 +182,3 @@ def check_ladder(n_beta: Iterable[float]) -> np.ndarray:
     if (np.diff(ladder) <= 0).any():
         raise InputError(f"n_beta is {ladder.tolist()}; expected ascending numbers, each once")
     return ladder
-
-
-def find_plateau(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, usable: np.ndarray) -> slice | None:
-    """The longest stretch of rungs over which λ̂ is flat.
-
-    A stretch is flat if a straight line through ln λ̂ against ln nβ, weighted by the errors, has a slope below FLAT in
-    size, and no pair of neighbours has one above it by more than its own two standard errors.
-
-    Args:
-        n_beta: ascending.
-        llc: λ̂.
-        mcse: its standard error.
-        usable: which rungs may take part.
-
-    Returns:
-        Which rungs, at least three; None if there is no such stretch.
-    """
-    usable = usable & (llc > 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x, y, error = np.log(n_beta), np.log(llc), mcse / llc
-    best: slice | None = None
-    for first in range(len(n_beta)):
-        for stop in range(first + LEAST, len(n_beta) + 1):
-            rungs = slice(first, stop)
-            if not usable[rungs].all():
-                break
-            if best is not None and stop - first < best.stop - best.start:
-                continue
-            step, rise = np.diff(x[rungs]), np.diff(y[rungs])
-            doubt = 2 * np.hypot(error[rungs][1:], error[rungs][:-1])
-            slope = np.polyfit(x[rungs], y[rungs], 1, w=1 / error[rungs])[0]
-            if abs(slope) <= FLAT and (np.abs(rise) <= FLAT * step + doubt).all():
-                best = rungs  # of two that are equally long, the one at the smaller scale of loss
-    return best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
-from llckit.llc.estimate import LLCEstimate, Settings, estimate_point
+from llckit.llc.outcome import LLCEstimate
+from llckit.llc.plateau import BELIEVED, estimate_on_plateau
+from llckit.llc.point import REL_TOL, Settings, estimate_point
 from llckit.llc.profile import check_ladder
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
 from llckit.llc.spectrogram import Spectrogram
@@ -27,7 +30,8 @@ FOLDER = "estimates"  # inside the store's folder
 # A curve is read for its shape, at many checkpoints: looser and cheaper than a single estimate.
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
-VERSION = 2  # of the estimator: raise it where the same settings would give other numbers
+ANCHORS = 5  # checkpoints that have to agree to a scale other than n/ln n
+VERSION = 3  # of the estimator: raise it where the same settings would give other numbers
 
 
 def estimate_curve(
@@ -52,8 +56,9 @@ def estimate_curve(
     All checkpoints are read and their loss is evaluated before the first is sampled. Each checkpoint's estimate is
     kept in `estimates/` inside the store as soon as it is there, under a key made of the weights' hash, all settings,
     L(w*) and a hash of ∇L(w*): a second call, after an interruption or with new checkpoints, computes only what is
-    missing, and an edited loss is noticed. nβ and γ that are left open are chosen at the last checkpoint there is on
-    the first call, and kept.
+    missing, and an edited loss is noticed. nβ and γ that are left open are chosen on the first call, and kept: γ at the
+    last checkpoint there is, and nβ as `estimate_llc` does it there, provided that the estimates at that scale pass
+    their checks at most of five checkpoints spread over the run; n/ln n otherwise.
 
     Args:
         store: the checkpoints.
@@ -108,7 +113,7 @@ def estimate_curve(
     if ladder is None:
         return _one_curve(store, task, marks, results, settings, one, localization, progress)
     if localization is None:
-        localization = _scale_of_store(store, task, results, None, None)[0].localization
+        localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
     scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
     return Spectrogram(
         tuple(_one_curve(store, task, marks, results, settings, one, localization, progress) for one in scales)
@@ -126,7 +131,7 @@ def _one_curve(
     progress: bool,
 ) -> LLCCurve:
     """λ̂ at one scale; `marks` says by step what weights and loss are recognised by."""
-    scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization)
+    scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization, settings)
     described = _describe(task, scale, settings)
     keys = {step: _key(*mark, described) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
@@ -195,7 +200,12 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
 
 
 def _scale_of_store(
-    store: CheckpointStore, task: Task, results: _Results, n_beta: float | None, localization: float | None
+    store: CheckpointStore,
+    task: Task,
+    results: _Results,
+    n_beta: float | None,
+    localization: float | None,
+    settings: Settings,
 ) -> tuple[Scale, list[Any]]:
     """The choice made on the first call, unless the loss where it was made has changed since; and that loss's mark."""
     asked = {"version": VERSION, "sampled": [*task.shapes], "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
@@ -209,10 +219,32 @@ def _scale_of_store(
     try:
         point = task.point(store.load(step))
         scale, fingerprint = choose_scale(task, point, n_beta, localization), _fingerprint(task, point)
+        if n_beta is None:
+            scale = _common_plateau(store, task, scale, settings)
     except InputError as error:
         raise InputError(f"step {step}: {error}") from error
     results.put(key, {**scale._asdict(), "step": step, "fingerprint": fingerprint})
     return scale, fingerprint
+
+
+def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: Settings) -> Scale:
+    """The scale at which the last checkpoint's λ̂ is flat, if most checkpoints can be measured there; else as given."""
+    sharp = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, REL_TOL))
+    given = scale.localization if scale.rule.endswith("given") else None
+    found = estimate_on_plateau(task, task.point(store.load(store.steps[-1])), sharp, given)
+    candidate = Scale(found.n_beta, found.localization, found.settings["rule"] + ", at the last checkpoint")
+    if candidate[:2] == scale[:2]:
+        return candidate
+    chosen = np.unique(np.linspace(0, len(store.steps) - 1, ANCHORS).astype(int)).tolist()
+    anchors = [estimate_point(task, task.point(store.load(store.steps[i])), candidate, settings) for i in chosen]
+    believed = sum(anchor.outcome in BELIEVED for anchor in anchors)
+    if 2 * believed > len(anchors):
+        return candidate
+    return scale._replace(
+        rule=f"n_beta = n/ln(n), since {len(anchors) - believed} of {len(anchors)} checkpoints cannot be measured at "
+        f"{candidate.n_beta:.4g} and {candidate.localization:.4g}, where the last one is flat; "
+        f"{scale.rule.split('; ')[1]}"
+    )
 
 
 def _fingerprint(task: Task, point: Point) -> list[Any]:

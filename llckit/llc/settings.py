@@ -16,10 +16,11 @@ SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of
 SHRINKAGE = 1e-3  # what γ may take from the LLC's regular part where that is possible
 FARTHEST = 1e-3  # … without going below this share of the γ that keeps the chain near w*
 GAP, FARTHEST_WITH_GAP = 0.02, 1e-4  # … where all curvature seen is above that share of the largest, below this one
+SADDLE = 0.1  # a negative curvature beyond that share of the largest: w* is no minimum, and not held by its curvature
 RESOLUTION = 1e-4  # curvature below this share of the largest is noise in float32 differences
 
 
-FEWEST, MOST = 8, 64  # chains
+FEWEST, MOST = 8, 256  # chains
 SMALL_STATE, SMALL_PASS = 2**16, 2**20  # numbers and bytes below which more chains cost next to nothing
 
 
@@ -44,8 +45,8 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     γ = dim / (⅓‖w*‖²) (flat directions then spread to a third of ‖w*‖²), and the one that takes no more than a
     thousandth of the LLC in regular directions, Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), t = nβ, over the Hessian's
     eigenvalues h. Where the second would let the chain go 30 times as far along flat directions (100 times, where the
-    whole spectrum is known and has a gap), the first decides; without flat directions the curvature holds the chain,
-    and the second does.
+    whole spectrum is known and has a gap), or w* is a saddle, the first decides; without flat directions the curvature
+    holds the chain, and the second does. At w* = 0 the first is γ = 1.
 
     Args:
         task: model, data and loss.
@@ -92,7 +93,7 @@ def _is_number(value: object) -> bool:
 
 
 def choose_num_chains(task: Task, point: Point) -> int:
-    """8 chains, or up to 64 while one batched gradient is so small that its cost is the call, not the arithmetic.
+    """8 chains, or up to 256 while one batched gradient is so small that its cost is the call, not the arithmetic.
 
     Args:
         task: model, data and loss.
@@ -113,9 +114,10 @@ def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[floa
     dim = float(spectrum.weights.sum())
     values, weights = spectrum.values.numpy(), spectrum.weights.numpy()
     seen = values > RESOLUTION * spectrum.largest
-    near = dim / (SPREAD * norm2) if norm2 > 0 else math.inf
-    if spectrum.largest == 0 or not seen.any():
-        return (near, "localization from the size of the weights") if norm2 > 0 else (1.0, "localization 1: no scale")
+    near = dim / (SPREAD * norm2) if norm2 > 0 else 1.0
+    near_rule = "localization from the size of the weights" if norm2 > 0 else "localization 1, as all weights are 0"
+    if spectrum.largest == 0 or not seen.any() or values.min() < -SADDLE * spectrum.largest:
+        return near, near_rule
     k, share = t * values[seen], weights[seen]
 
     def excess_shrinkage(log_gamma: float) -> float:
@@ -126,6 +128,6 @@ def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[floa
     flat = math.exp(float(brentq(excess_shrinkage, low, high)))  # pyright: ignore[reportArgumentType]
     regular = dim - float(share.sum()) < 0.5
     has_gap = bool((weights == 1).all()) and k.min() >= GAP * k.max()
-    if math.isinf(near) or regular or (FARTHEST_WITH_GAP if has_gap else FARTHEST) * near <= flat <= near:
+    if regular or (FARTHEST_WITH_GAP if has_gap else FARTHEST) * near <= flat <= near:
         return flat, "localization shrinks regular directions by 0.1 %"
-    return near, "localization from the size of the weights"
+    return near, near_rule

@@ -3,6 +3,7 @@
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.curvature import Spectrum, curvature
 from llckit.posterior.data import Samples
+from llckit.posterior.descent import depth_below
 from llckit.posterior.loading import load_task
 from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
 from llckit.posterior.observables import Observable, observing
@@ -20,6 +21,7 @@ __all__ = [
     "Task",
     "behavioral_task",
     "curvature",
+    "depth_below",
     "load_task",
     "observing",
     "saved_bytes",

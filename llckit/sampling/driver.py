@@ -17,7 +17,9 @@ from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
 
 RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
-SMALLEST = 0.5  # rel_tol is relative to at least half a parameter's worth, so that λ near 0 can be reached
+SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
+VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains that lie below have yet to spread along flat directions
+DRIFT_LIMIT = 4.0  # standard errors between the means of the first and the second half
 GROWTH = (
     1.25,
     2.0,
@@ -69,7 +71,7 @@ def sample(
     """Run all chains of one checkpoint from w*.
 
     Draws are added until their mean is known to `rel_tol`, or the budget ends. Chains that turn out not to have mixed
-    are warmed up again where they are, twice as long: landscapes can be sharper away from w*.
+    (see `settled`) are warmed up again where they are, twice as long: landscapes can be sharper away from w*.
 
     Args:
         posterior: the potential, one row a chain.
@@ -77,7 +79,7 @@ def sample(
         seed: of the noise.
         num_burnin: warm-up steps; None takes the sampler's own number.
         num_draws: draws per chain; None stops by `rel_tol`.
-        rel_tol: the standard error to reach, relative to the mean (taken as at least ½).
+        rel_tol: the standard error to reach, relative to the mean (taken as at least 0.1).
         max_grad_evals: gradients per chain after which sampling ends all the same.
         batch_size: samples a gradient; None uses all.
         progress: whether to show a bar on a terminal.
@@ -150,8 +152,8 @@ def sample(
                 diverged = not np.isfinite(records[-1]).all()
                 done = diverged or len(records) == num_draws or (spent >= max_grad_evals and len(records) >= MIN_DRAWS)
                 if num_draws is None and len(records) == look and not done:
-                    excess = np.stack([record[0] for record in records])
-                    mixed = rhat(excess) <= RHAT_GOAL
+                    excess, _, virial, _ = np.stack(records, axis=1)
+                    mixed = settled(excess, virial, posterior.dim)
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
                     done = mixed and error <= goal
                     if not mixed:
@@ -170,3 +172,39 @@ def sample(
         diverged=diverged,
         observed={name: np.stack([values[name] for values in seen]) for name in (seen[0] if seen else ())},
     )
+
+
+def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
+    """Whether chains that all began at w* have forgotten it, as far as their draws can tell.
+
+    Three signs: R-hat of the excess is at most 1.05; its mean does not drift, that is, the change from the first half
+    of each chain to the second is zero on average over chains to four standard errors; and the virial
+    E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than 5 % and three standard errors.
+
+    Args:
+        excess: nβ (L(w) − L(w*)), shape (draws, chains).
+        virial: (w − w*)·∇U(w), likewise.
+        dim: number of sampled parameters.
+
+    Returns:
+        Whether all three hold.
+    """
+    half = len(excess) // 2
+    change = excess[-half:].mean(axis=0) - excess[:half].mean(axis=0)
+    chains = len(change)
+    drifts = chains > 1 and abs(change.mean()) > DRIFT_LIMIT * change.std(ddof=1) / math.sqrt(chains)
+    return rhat(excess) <= RHAT_GOAL and not drifts and spread(virial, dim) > 1 - VIRIAL_TOLERANCE
+
+
+def spread(virial: np.ndarray, dim: int) -> float:
+    """How much of the posterior's spread chains have reached at most: E[(w − w*)·∇U]/dim and three standard errors.
+
+    Args:
+        virial: (w − w*)·∇U(w), shape (draws, chains).
+        dim: number of sampled parameters.
+
+    Returns:
+        1 or more where they may have reached all of it.
+    """
+    error = mcse_mean(virial)
+    return float(virial.mean() + 3 * (error if math.isfinite(error) else 0.0)) / dim

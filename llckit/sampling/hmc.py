@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo with jittered trajectory lengths: the default sampler where the full loss is affordable."""
+"""Hamiltonian Monte Carlo with trajectories short and long: the default sampler where the full loss is affordable."""
 
 from __future__ import annotations
 
@@ -15,32 +15,43 @@ from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
 from llckit.sampling.metropolis import kinetic_change, metropolis
 
-MAX_LEAPFROGS = 10
+SHORT, LONGEST = 10, 512  # leapfrogs
 TARGET_ACCEPTANCE = 0.85
 SHORTEST = 4.0  # a step is at least ε divided by this
+FIRST_SEARCH, SEARCH_EVERY = 40, 15  # steps of the warm-up
 
 
 class HMCState(NamedTuple):
-    """Position, its energy, and the step size with what steers it."""
+    """Position, its energy, the step size with what steers it, and how long long trajectories are.
+
+    `turn` is the number of leapfrogs after which chains turn back (0 while it is not known), `adapted` counts the
+    warm-up's steps, and `searching` says whether the next one measures `turn`.
+    """
 
     weights: Tensor
     energy: Energy
     step_size: StepSize
+    turn: float = 0.0
+    adapted: int = 0
+    searching: bool = False
 
 
-def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -> Sampler:
+def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None) -> Sampler:
     """Hamiltonian Monte Carlo (Duane et al. 1987; Neal, arXiv 1206.1901), exact for every step size.
 
     A trajectory of ℓ leapfrogs p ← p − ε/2 ∇U(w), w ← w + εp, p ← p − ε/2 ∇U(w) from p ~ N(0, 1) is accepted with
-    probability min(1, exp(−ΔH)), H = U + ½‖p‖². ℓ is uniform on 1 … `max_leapfrogs`, one number for all chains, so
-    that no direction's period resonates with it. A step that the user has not fixed varies likewise, ε 4^(−u²) with
-    uniform u: valleys that narrow away from w* are entered by the shorter ones. Crossing flat directions costs the
-    square root of what Langevin steps need.
+    probability min(1, exp(−ΔH)), H = U + ½‖p‖². Stiff directions, which make up the loss, want short trajectories and
+    many of them; flat ones want such as cross them, and the loss does not show it while they are not crossed. So ℓ,
+    one number for all chains, is uniform on 1 … 10 or on ¼ … 1 of the length at which chains turn back, half of the
+    gradients going to either kind. That length is measured during the warm-up: trajectories go on until
+    (w − w₀)·p < 0 for half of the chains (Hoffman & Gelman 2014), 512 leapfrogs at most, and their geometric mean is
+    taken, the later ones counting more. A step that the user has not fixed varies from one trajectory to the next,
+    ε 4^(−u²) with uniform u: valleys that narrow away from w* are entered by the shorter ones.
 
     Args:
         step_size: ε, fixed; None finds it: first 1/√k with k the largest curvature of U, then dual averaging during
             the warm-up to an acceptance of 0.85, pooled over chains.
-        max_leapfrogs: the longest trajectory.
+        max_leapfrogs: takes ℓ uniform on 1 … `max_leapfrogs` instead.
 
     Returns:
         The sampler.
@@ -49,31 +60,58 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
         InputError: a step size or length that is not positive.
     """
     check_step_size(step_size)
-    if not isinstance(max_leapfrogs, int) or max_leapfrogs < 1:
-        raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1")
+    if max_leapfrogs is not None and (not isinstance(max_leapfrogs, int) or max_leapfrogs < 1):
+        raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1, or None")
+    short = max_leapfrogs or SHORT
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
         return HMCState(weights, potential(weights), StepSize.start(step_size or 1 / math.sqrt(curvature())))
 
+    def choose_length(turn: float, noise: Noise) -> int:
+        often = (1 + short) / 2  # leapfrogs of the mean short trajectory
+        seldom = 0.625 * turn  # and of the mean long one
+        if turn > short and noise.common() * (often + seldom) < often:
+            return max(1, round(turn * (0.25 + 0.75 * noise.common())))
+        return 1 + int(noise.common() * short)
+
     def step(state: HMCState, potential: Potential, noise: Noise) -> tuple[HMCState, Info]:
-        length = 1 + int(noise.common() * max_leapfrogs)
         size = state.step_size.value
-        if step_size is None:
-            size *= SHORTEST ** -(noise.common() ** 2)
+        if state.searching:
+            size, length = state.step_size.settle().value, LONGEST
+        else:
+            length = choose_length(state.turn, noise)
+            if step_size is None:
+                size *= SHORTEST ** -(noise.common() ** 2)
         start = noise.normal(state.weights.shape[1])
         momentum, weights, energy = start.clone(), state.weights, state.energy
-        for _ in range(length):
+        leapfrogs = 0
+        while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             weights = torch.add(weights, momentum, alpha=size)
             energy = potential(weights)
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
+            leapfrogs += 1
+            if state.searching and _turned(weights - state.weights, momentum):
+                break
+        if state.searching:
+            state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
         change = energy.potential - state.energy.potential + kinetic_change(start, momentum)
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         return state._replace(weights=weights, energy=energy), Info(
-            energy, weights, acceptance, length, state.step_size.value
+            energy, weights, acceptance, leapfrogs, state.step_size.value
         )
 
-    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
+    steer, settle = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
+
+    def adapt(state: HMCState, info: Info) -> HMCState:
+        state = steer(state, info)
+        since = state.adapted + 1 - FIRST_SEARCH
+        searching = max_leapfrogs is None and since >= 0 and since % SEARCH_EVERY == 0
+        return state._replace(adapted=state.adapted + 1, searching=searching)
+
+    def freeze(state: HMCState) -> HMCState:
+        return settle(state)._replace(searching=False)
+
     return Sampler(
         name="hmc",
         settings={"step_size": step_size, "max_leapfrogs": max_leapfrogs},
@@ -85,3 +123,9 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int = MAX_LEAPFROGS) -
         num_burnin=150,
         min_draws=150,
     )
+
+
+def _turned(away: Tensor, momentum: Tensor) -> bool:
+    # A chain that left the finite numbers will not come back: it counts as turned.
+    leaving = (away * momentum).sum(1, dtype=torch.float64) > 0
+    return 2 * int(leaving.sum()) < len(leaving)

@@ -64,8 +64,8 @@ def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
 
 
 def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
-    verdicts = iter([2.0, 1.2, 1.0])
-    monkeypatch.setattr(driver, "rhat", lambda excess: next(verdicts, 1.0))
+    verdicts = iter([False, False, True])
+    monkeypatch.setattr(driver, "settled", lambda *trace: next(verdicts))
     calls = []
     sampler = hmc()
     spied = sampler._replace(

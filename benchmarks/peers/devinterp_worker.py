@@ -1,0 +1,295 @@
+"""devinterp at work: its own fourteen test cases, rebuilt, and its samplers behind a line protocol.
+
+Run by devinterp's interpreter, with llckit importable, so that both tools see the same models, data and losses: one
+JSON request a line on stdin, one JSON answer a line on stdout, the first answer being the versions. `accuracy.py` asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from llckit.posterior import Point, Task
+from llckit.toys import Planar, Toy, catalog, deep_linear_llc, monomial_llc
+
+SOURCE = "devinterp 1.3.2, tests/slt/rrr_test.py and tests/slt/sampler_accuracy_test.py"
+SEED, SAMPLES = 42, 1000  # theirs
+REGRESSIONS = ((5, 3, 5), (5, 4, 5), (4, 3, 8), (8, 3, 4), (3, 8, 4))  # inputs, hidden, outputs
+POWERS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (0, 3), (1, 3), (2, 3), (3, 3))
+TIMED = 100  # steps, where only their pace is asked for
+
+
+class Published(NamedTuple):
+    """SGLD as devinterp's own test runs it, without burn-in."""
+
+    step_size: float
+    localization: float
+    chains: int
+    draws: int
+
+
+PUBLISHED = {
+    "reduced rank regression": Published(6e-5, 1.0, 3, 2000),
+    "normal crossing": Published(4e-4, 0.0, 10, 5000),
+}
+
+
+class NormalCrossing(nn.Module):
+    """y = x w₁^a w₂^b, at w = 0."""
+
+    def __init__(self, powers: tuple[int, int]) -> None:
+        super().__init__()
+        self.powers = powers
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The prediction."""
+        return x * self.w[0] ** self.powers[0] * self.w[1] ** self.powers[1]
+
+
+def mean_square(model: nn.Module, batch: Any) -> Tensor:
+    """Mean squared error over samples and outputs, devinterp's `evaluate_mse`."""
+    return F.mse_loss(model(batch[0]), batch[1])
+
+
+def own_cases() -> list[Toy]:
+    """The accuracy tests that devinterp comes with: five regressions on pure noise and nine normal crossings.
+
+    Data and initial weights come from their seeds in their order; the regressions are trained as they train them.
+
+    Returns:
+        The fourteen, as toys; the normal crossings with their exact energy, one quadrature.
+    """
+    with torch.random.fork_rng():
+        return [_regression(*shape) for shape in REGRESSIONS] + [_normal_crossing(powers) for powers in POWERS]
+
+
+def _regression(inputs: int, hidden: int, outputs: int) -> Toy:
+    torch.manual_seed(SEED)
+    x, y = torch.randn(SAMPLES, inputs), torch.randn(SAMPLES, outputs)
+    model = nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(5000):
+        optimizer.zero_grad()
+        mean_square(model, (x, y)).backward()
+        optimizer.step()
+    model.zero_grad()
+    llc, multiplicity = deep_linear_llc((inputs, hidden, outputs), 0)
+    name = f"regression {inputs}-{hidden}-{outputs}"
+    return Toy(name, "reduced rank regression", model, (x, y), mean_square, llc, multiplicity, None, SOURCE)
+
+
+def _normal_crossing(powers: tuple[int, int]) -> Toy:
+    torch.manual_seed(SEED)
+    x = torch.normal(0, 2, size=(SAMPLES,))
+    y = 0.25 * torch.normal(0, 1, size=(SAMPLES,))
+    square, tilt = float(x.double().square().mean()), float((x.double() * y.double()).mean())
+    llc, multiplicity = monomial_llc([k for k in powers if k])
+
+    def excess(first: Any, second: Any) -> Any:  # (L(w) − L(0)) / mean x²
+        product = first ** powers[0] * second ** powers[1]
+        return product**2 - 2 * tilt / square * product
+
+    def exact(n_beta: float, localization: float) -> float:
+        return Planar(excess, (llc, multiplicity)).energy(n_beta * square, localization)
+
+    name = f"x w1^{powers[0]} w2^{powers[1]}"
+    model = NormalCrossing(powers)
+    return Toy(name, "normal crossing", model, (x, y), mean_square, llc, multiplicity, exact, SOURCE)
+
+
+class ReadyBatch(DataLoader):
+    """The full batch as it lies in memory; a DataLoader, because devinterp reads its batch_size."""
+
+    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+        super().__init__(TensorDataset(*tensors), batch_size=len(tensors[0]))
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        yield self.dataset.tensors  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _batch(toy: Toy) -> tuple[Tensor, ...]:
+    """All samples where the loss looks at them; else two, since the toys' population losses ignore them."""
+    return toy.data if toy.family in PUBLISHED else tuple(column[:2] for column in toy.data)
+
+
+class Chains(nn.Module):
+    """All chains as rows of one parameter; devinterp's updates act on each number alone, so the law is the same."""
+
+    def __init__(self, point: Point, chains: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(point.weights.repeat(chains, 1))
+
+
+class Diverged(Exception):
+    """A chain left the finite numbers."""
+
+
+def run_chains(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
+    """Run `sample` of devinterp with one of its samplers, all chains in one batch.
+
+    Args:
+        toy: model, data and loss.
+        request: method ("sgld" or "rmsprop_sgld"), step_size, n_beta, localization, chains, burnin, draws, seed.
+
+    Returns:
+        llc, std_error (spread over chains / √chains), seconds; both None if a chain diverged.
+    """
+    import devinterp.optim as optim  # pyright: ignore[reportMissingImports]
+
+    task = Task(toy.model, toy.data, toy.loss_fn)
+    point, batch = task.point(), _batch(toy)
+    at_center = task.losses(point.weights[None], point, batch).detach()
+    total = torch.zeros(request["chains"], dtype=torch.float64)
+
+    def evaluate(model: Chains, data: Any) -> tuple[Tensor, Tensor]:
+        losses = task.losses(model.rows, point, data)
+        return losses.sum(), losses.detach()
+
+    def record(*, results: tuple[Tensor], **_: Any) -> None:
+        total.add_(results[0] - at_center)
+        if not total.isfinite().all():
+            raise Diverged
+
+    method = {"sgld": optim.SGLD, "rmsprop_sgld": optim.SGMCMC.rmsprop_sgld}[request["method"]]
+    start = time.perf_counter()
+    try:
+        _sample(Chains(point, request["chains"]), ReadyBatch(batch), evaluate, [record], method, request, chains=1)
+    except Diverged:
+        return {"llc": None, "std_error": None, "seconds": time.perf_counter() - start}
+    per_chain = request["n_beta"] * total / request["draws"]
+    return _answer(float(per_chain.mean()), float(per_chain.std()), request["chains"], time.perf_counter() - start)
+
+
+def run_published(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
+    """SGLD exactly as devinterp's own test of this case calls it, chain by chain, but for the loader.
+
+    The full batch is handed over ready; their loader collates 1000 samples at every step, which costs more than the
+    gradient does.
+
+    Args:
+        toy: one of the fourteen.
+        request: n_beta.
+
+    Returns:
+        llc, std_error, seconds, and seconds_own_loader, extrapolated from one chain of 100 steps.
+    """
+    from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
+    from devinterp.slt.llc import LLCEstimator  # pyright: ignore[reportMissingImports]
+    from devinterp.utils import evaluate_mse, get_init_loss_multi_batch  # pyright: ignore[reportMissingImports]
+
+    settings = PUBLISHED[toy.family]._asdict()
+    request = settings | {"n_beta": request["n_beta"], "burnin": 0, "seed": SEED}
+    chains, draws, n_beta = settings["chains"], settings["draws"], request["n_beta"]
+    loader = ReadyBatch(toy.data)
+    start = time.perf_counter()
+    loss = get_init_loss_multi_batch(loader, chains, toy.model, evaluate_mse, device="cpu")
+    estimator = LLCEstimator(chains, draws, loss, nbeta=n_beta)
+    _sample(toy.model, loader, evaluate_mse, [estimator], SGLD, request, chains=chains)
+    seconds = time.perf_counter() - start
+    found = estimator.get_results()
+    shuffling = DataLoader(TensorDataset(*toy.data), batch_size=SAMPLES, shuffle=True)
+    timed = _pace(toy.model, shuffling, evaluate_mse, SGLD, request)
+    answer = _answer(found["llc/mean"], found["llc/std"], chains, seconds)
+    settings["grad_evals"] = settings.pop("draws")
+    return answer | settings | {"seconds_own_loader": timed * chains * draws}
+
+
+def time_step(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
+    """What one step of one chain costs devinterp when chains are run one by one, as it runs them.
+
+    Args:
+        toy: model, data and loss.
+        request: as for `run_chains`.
+
+    Returns:
+        seconds_a_step, and loss, L(w*), by which the asker knows that both tools have the same model.
+    """
+    from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
+
+    loss = float(toy.loss_fn(toy.model, toy.data).mean())
+    pace = _pace(toy.model, ReadyBatch(_batch(toy)), lambda model, data: toy.loss_fn(model, data), SGLD, request)
+    return {"seconds_a_step": pace, "loss": loss}
+
+
+def _pace(model: nn.Module, loader: DataLoader, evaluate: Any, method: Any, request: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    timed = request | {"draws": TIMED, "burnin": 0}
+    _sample(model, loader, evaluate, [lambda **_: None], method, timed, chains=1)
+    return (time.perf_counter() - start) / TIMED
+
+
+def _sample(
+    model: nn.Module,
+    loader: DataLoader,
+    evaluate: Any,
+    callbacks: list[Any],
+    method: Any,
+    request: dict[str, Any],
+    *,
+    chains: int,
+) -> None:
+    from devinterp.slt.sampler import sample  # pyright: ignore[reportMissingImports]
+
+    sample(
+        model,
+        loader,
+        callbacks,
+        evaluate=evaluate,
+        sampling_method=method,
+        optimizer_kwargs={
+            "lr": request["step_size"],
+            "localization": request["localization"],
+            "nbeta": request["n_beta"],
+        },
+        num_draws=request["draws"],
+        num_chains=chains,
+        num_burnin_steps=request["burnin"],
+        seed=request["seed"],
+        verbose=False,
+    )
+
+
+def _answer(mean: float, spread: float, chains: int, seconds: float) -> dict[str, Any]:
+    if not (math.isfinite(mean) and math.isfinite(spread)):
+        return {"llc": None, "std_error": None, "seconds": seconds}
+    return {"llc": mean, "std_error": spread / math.sqrt(chains), "seconds": seconds}
+
+
+ACTIONS: dict[str, Callable[[Toy, dict[str, Any]], dict[str, Any]]] = {
+    "chains": run_chains,
+    "published": run_published,
+    "time": time_step,
+}
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    from importlib.metadata import version
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # what devinterp prints must not land among the answers
+        toys = {toy.name: toy for toy in [*catalog(), *own_cases()]}
+        versions = {"python": sys.version.split()[0], "torch": torch.__version__, "devinterp": version("devinterp")}
+        print(json.dumps(versions), file=out, flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            answer = ACTIONS[request.pop("action")](toys[request.pop("name")], request)
+            print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

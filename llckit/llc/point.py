@@ -1,0 +1,156 @@
+"""The unit of work: one checkpoint with all its chains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from llckit.errors import InputError
+from llckit.llc.outcome import Z95, LLCEstimate, Outcome
+from llckit.llc.settings import Scale, choose_num_chains
+from llckit.posterior import LocalPosterior, Observable, Point, Task, depth_below, observing
+from llckit.sampling import Sampler, baoab, ess_bulk, hmc, mcse_mean, rhat, sample
+from llckit.sampling.driver import SMALLEST
+
+REL_TOL = 0.01
+MAX_GRAD_EVALS = 30_000  # per chain
+VIRIAL_LIMIT = 0.1  # by which the virial may miss 1, three standard errors apart
+RHAT_LIMIT = 1.1  # above it the chains tell of different places, and their common error bar is no guide
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What finds an estimate, apart from nβ and γ; see `estimate_llc` for the meaning of each."""
+
+    num_chains: int | None = None
+    num_draws: int | None = None
+    num_burnin: int | None = None
+    sampler: Sampler | str = "auto"
+    rel_tol: float = REL_TOL
+    max_grad_evals: int = MAX_GRAD_EVALS
+    seed: int = 0
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_chains", 1), ("num_draws", 4), ("num_burnin", 0), ("max_grad_evals", 1)):
+            _check_count(name, getattr(self, name), least)
+        _check_count("seed", self.seed, 0)
+        _check_count("batch_size", self.batch_size, 1)
+        if not (isinstance(self.rel_tol, Real) and 0 < self.rel_tol < 1):
+            raise InputError(f"rel_tol is {self.rel_tol!r}; expected a number between 0 and 1, such as 0.01")
+        if not isinstance(self.sampler, Sampler) and self.sampler != "auto":
+            raise InputError(f'sampler is {self.sampler!r}; expected "auto" or a sampler such as llckit.hmc()')
+
+    def choose_sampler(self) -> Sampler:
+        """The sampler given, or for "auto" the one that fits the gradients: exact ones, or those of minibatches."""
+        if isinstance(self.sampler, Sampler):
+            return self.sampler
+        return hmc() if self.batch_size is None else baoab()
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise InputError(f"{name} is {value!r}; expected an integer >= {least}")
+
+
+def estimate_point(
+    task: Task,
+    point: Point,
+    scale: Scale,
+    settings: Settings,
+    *,
+    progress: bool = False,
+    observe: Mapping[str, Observable] | None = None,
+) -> LLCEstimate:
+    """The LLC of one checkpoint of a task: the unit of work.
+
+    Args:
+        task: model, data and loss.
+        point: the checkpoint.
+        scale: nβ and γ.
+        settings: what finds it.
+        progress: whether a bar is shown (on a terminal).
+        observe: functions of the model to evaluate at every draw.
+
+    Returns:
+        The estimate.
+    """
+    chains = settings.num_chains or choose_num_chains(task, point)
+    sampler = settings.choose_sampler()
+    posterior = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
+    trace = sample(
+        posterior,
+        sampler,
+        seed=settings.seed,
+        num_burnin=settings.num_burnin,
+        num_draws=settings.num_draws,
+        rel_tol=settings.rel_tol,
+        max_grad_evals=settings.max_grad_evals,
+        batch_size=settings.batch_size,
+        progress=progress,
+        observe=None if observe is None else observing(task, point, observe),
+    )
+    reference = posterior
+    if task.behavioral:
+        of_user = point._replace(samples=task.original.samples)
+        reference = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
+    excess = trace.excess
+    sampled = len(excess) >= 4 and not trace.diverged
+    llc = float(excess.mean()) if sampled else math.nan
+    mcse = mcse_mean(excess) if sampled else math.nan
+    mixing = rhat(excess) if sampled else math.nan
+    variance = float(excess.var(ddof=1)) if sampled else math.nan
+    virial = float(trace.virial.mean()) / task.dim if sampled else math.nan
+    virial_error = mcse_mean(trace.virial) / task.dim if sampled else math.nan
+    deviation = excess - llc
+    depth, _ = depth_below(LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=1))
+    if trace.diverged:
+        outcome = Outcome.DIVERGED
+    elif llc + Z95 * mcse < 0:
+        outcome = Outcome.NOT_A_MINIMUM  # also where chains have not mixed: they fall further, each its own way
+    elif not mixing <= RHAT_LIMIT:
+        outcome = Outcome.NOT_MIXED
+    elif virial + 3 * virial_error < 1 - VIRIAL_LIMIT:
+        outcome = Outcome.NOT_SPREAD
+    elif virial - 3 * virial_error > 1 + VIRIAL_LIMIT:
+        outcome = Outcome.OVERHEATED
+    elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), SMALLEST):
+        outcome = Outcome.BUDGET_EXHAUSTED
+    else:
+        outcome = Outcome.CONVERGED
+    return LLCEstimate(
+        llc=llc,
+        mcse=mcse,
+        llc_per_chain=excess.mean(axis=0) if sampled else np.full(chains, math.nan),
+        llc_variance=variance,
+        sensitivity_n_beta=llc - variance,
+        sensitivity_localization=-scale.localization / 2 * float(np.mean(deviation * trace.distance2)),
+        observed={name: (float(x.mean()), mcse_mean(x)) for name, x in trace.observed.items()} if sampled else {},
+        depth=depth,
+        virial=virial,
+        rhat=mixing,
+        ess=ess_bulk(excess) if sampled else math.nan,
+        outcome=outcome,
+        loss=reference.loss,
+        grad_norm=float(reference.loss_grad.double().norm()),
+        n_beta=scale.n_beta,
+        localization=scale.localization,
+        settings={
+            "rule": scale.rule,
+            "sampler": sampler.name,
+            "num_draws": len(excess),
+            "num_burnin": trace.num_burnin,
+            "grad_evals": trace.grad_evals,
+            "step_size": trace.step_size,
+            "acceptance": float(trace.acceptance.mean()),
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "behavioral": task.behavioral,
+        },
+        trace=trace,
+    )

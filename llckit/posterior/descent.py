@@ -1,0 +1,48 @@
+"""The minimum near a checkpoint: how far above it w* lies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llckit.posterior.local import LocalPosterior
+
+MAX_EVALS = 25
+
+
+def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
+    """nβ (L(w*) − L(ŵ)) with ŵ the minimum of U(w) = nβ (L(w) − L(w*)) + γ/2 ‖w − w*‖² next to w*.
+
+    ŵ is where L-BFGS with a strong Wolfe line search (Nocedal & Wright 2006, chapter 7; torch's own) gets from w*
+    within 25 gradients, so the depth is a lower bound.
+
+    Args:
+        posterior: of one row.
+
+    Returns:
+        The depth, at least 0 and dimensionless, and ŵ, shape (dim,).
+    """
+    weights = posterior.point.weights.clone()[None].requires_grad_()
+    best, found = 0.0, posterior.point.weights
+    optimizer = torch.optim.LBFGS(
+        [weights],
+        max_iter=MAX_EVALS,
+        max_eval=MAX_EVALS,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+    lowest = 0.0
+
+    def closure() -> float:
+        nonlocal best, found, lowest
+        energy = posterior(weights.detach())
+        weights.grad = energy.grad
+        potential = float(energy.potential)
+        if potential < lowest:
+            lowest, best, found = potential, -float(energy.excess), weights.detach()[0].clone()
+        return potential
+
+    if bool(posterior.loss_grad.any()):
+        optimizer.step(closure)
+    return best, found
