@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from llckit.errors import EstimationError, InputError
+from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import BELIEVED, estimate_on_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
@@ -31,6 +32,7 @@ def estimate_llc(
     rel_tol: float = REL_TOL,
     max_grad_evals: int = MAX_GRAD_EVALS,
     batch_size: int | None = None,
+    subset: int | None = None,
     n: int | None = None,
     params: Selection = None,
     seed: int = 0,
@@ -51,8 +53,8 @@ def estimate_llc(
         n_beta: nβ; None takes n/ln n, or 10, 100 or 1000 times that where only there λ̂ is flat in nβ (see
             `estimate_on_plateau`); `estimate.settings["rule"]` says which and why.
         localization: γ; None chooses it from the curvature and the size of the weights (see `choose_scale`).
-        sampler: "auto" is `hmc()` on the full loss and `baoab()` on minibatches; or what `hmc(...)`, `sgld(...)` …
-            give.
+        sampler: "auto" is `hmc()` on the full loss or a fixed subset and `baoab()` on minibatches; or what `hmc(...)`,
+            `sgld(...)` … give.
         num_chains: chains, all run in one batch; None takes 8, and up to 256 where the model is so small that they are
             free.
         num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
@@ -60,7 +62,11 @@ def estimate_llc(
         rel_tol: standard error to reach, relative to λ̂ (taken as at least 0.1).
         max_grad_evals: gradients per chain, and at each nβ that is tried, after which sampling ends; the trajectory
             that crosses it is finished.
-        batch_size: samples per gradient for samplers that take minibatches; None uses the full loss.
+        batch_size: samples per gradient for samplers that take minibatches.
+        subset: sample the loss of that many samples, fixed, in place of the full one; refused where their own minimum
+            lies elsewhere. With both left open, `choose_gradients` decides, and
+            `estimate.settings["gradients"]` says what and why: all samples up to 4096, else a fixed subset where it is
+            safe, else minibatches of 512.
         n: number of samples, where rows of `data` are not what counts.
         params: what to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
         seed: of all randomness; row r of any estimate with this seed sees the same noise.
@@ -88,9 +94,11 @@ def estimate_llc(
         max_grad_evals=max_grad_evals,
         seed=seed,
         batch_size=batch_size,
+        subset=subset,
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     point = task.point()
+    settings = choose_gradients(task, point, choose_scale(task, point, n_beta, localization), settings)
     if n_beta is None:
         estimate = estimate_on_plateau(task, point, settings, localization, progress=progress, observe=observe)
     else:

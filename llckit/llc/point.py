@@ -35,12 +35,17 @@ class Settings:
     max_grad_evals: int = MAX_GRAD_EVALS
     seed: int = 0
     batch_size: int | None = None
+    subset: int | None = None
+    gradients: str = ""  # which samples a gradient takes and why, in words
 
     def __post_init__(self) -> None:
         for name, least in (("num_chains", 1), ("num_draws", 4), ("num_burnin", 0), ("max_grad_evals", 1)):
             _check_count(name, getattr(self, name), least)
         _check_count("seed", self.seed, 0)
         _check_count("batch_size", self.batch_size, 1)
+        _check_count("subset", self.subset, 1)
+        if self.subset is not None and self.batch_size is not None:
+            raise InputError(f"subset is {self.subset} and batch_size {self.batch_size}; expected one of them at most")
         if not (isinstance(self.rel_tol, Real) and 0 < self.rel_tol < 1):
             raise InputError(f"rel_tol is {self.rel_tol!r}; expected a number between 0 and 1, such as 0.01")
         if not isinstance(self.sampler, Sampler) and self.sampler != "auto":
@@ -82,7 +87,8 @@ def estimate_point(
     """
     chains = settings.num_chains or choose_num_chains(task, point)
     sampler = settings.choose_sampler()
-    posterior = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
+    seen = point if settings.subset is None else point.thinned(settings.subset, settings.seed)
+    posterior = LocalPosterior(task, seen, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
     trace = sample(
         posterior,
         sampler,
@@ -95,7 +101,8 @@ def estimate_point(
         progress=progress,
         observe=None if observe is None else observing(task, point, observe),
     )
-    reference = posterior
+    whole = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=1)
+    reference = whole
     if task.behavioral:
         of_user = point._replace(samples=task.original.samples)
         reference = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
@@ -108,7 +115,7 @@ def estimate_point(
     virial = float(trace.virial.mean()) / task.dim if sampled else math.nan
     virial_error = mcse_mean(trace.virial) / task.dim if sampled else math.nan
     deviation = excess - llc
-    depth, _ = depth_below(LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=1))
+    depth, _ = depth_below(whole)
     if trace.diverged:
         outcome = Outcome.DIVERGED
     elif llc + Z95 * mcse < 0:
@@ -150,6 +157,8 @@ def estimate_point(
             "acceptance": float(trace.acceptance.mean()),
             "seed": settings.seed,
             "batch_size": settings.batch_size,
+            "subset": settings.subset,
+            "gradients": settings.gradients,
             "behavioral": task.behavioral,
         },
         trace=trace,

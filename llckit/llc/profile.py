@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from llckit.errors import InputError
+from llckit.llc.gradients import choose_gradients
 from llckit.llc.limit import Limit, ladder_limit
 from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.plateau import BELIEVED, find_plateau
@@ -139,6 +140,7 @@ def scale_profile(
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     point = task.point()
     default = choose_scale(task, point, None, localization)
+    settings = choose_gradients(task, point, default, settings)
     ladder = default.n_beta * np.geomspace(1 / BELOW, ABOVE, RUNGS) if n_beta is None else check_ladder(n_beta)
     estimates = []
     for rung in tqdm(ladder.tolist(), desc="scales", disable=None if progress else True):

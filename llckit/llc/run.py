@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
+from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import BELIEVED, estimate_on_plateau
 from llckit.llc.point import REL_TOL, Settings, estimate_point
@@ -48,6 +49,7 @@ def estimate_curve(
     rel_tol: float = CURVE_REL_TOL,
     max_grad_evals: int = CURVE_MAX_GRAD_EVALS,
     batch_size: int | None = None,
+    subset: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Any:
@@ -74,6 +76,8 @@ def estimate_curve(
         rel_tol: relative standard error to reach.
         max_grad_evals: gradients per chain and checkpoint at most.
         batch_size: samples per gradient.
+        subset: samples of a fixed subset; which of both is taken where neither is given is chosen at the last
+            checkpoint there is, and from then on the same for all.
         seed: of all randomness.
         progress: whether a bar is shown (on a terminal).
 
@@ -97,6 +101,7 @@ def estimate_curve(
         max_grad_evals=max_grad_evals,
         seed=seed,
         batch_size=batch_size,
+        subset=subset,
     )
     ladder = None if n_beta is None or np.isscalar(n_beta) else check_ladder(n_beta)
     one: Any = n_beta if ladder is None else None
@@ -131,7 +136,7 @@ def _one_curve(
     progress: bool,
 ) -> LLCCurve:
     """λ̂ at one scale; `marks` says by step what weights and loss are recognised by."""
-    scale, loss_fingerprint = _scale_of_store(store, task, results, n_beta, localization, settings)
+    scale, settings, loss_fingerprint = _choose(store, task, results, n_beta, localization, settings)
     described = _describe(task, scale, settings)
     keys = {step: _key(*mark, described) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
@@ -199,41 +204,46 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
     return chosen
 
 
-def _scale_of_store(
+def _choose(
     store: CheckpointStore,
     task: Task,
     results: _Results,
     n_beta: float | None,
     localization: float | None,
     settings: Settings,
-) -> tuple[Scale, list[Any]]:
+) -> tuple[Scale, Settings, list[Any]]:
     """The choice made on the first call, unless the loss where it was made has changed since; and that loss's mark."""
     asked = {"version": VERSION, "sampled": [*task.shapes], "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
+    asked |= {"sampler": settings.choose_sampler().name, "batch_size": settings.batch_size, "subset": settings.subset}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
-    if {*Scale._fields, "step", "fingerprint"} <= kept.keys() and kept["step"] in store:
+    gradients = "batch_size", "subset", "gradients"
+    if {*Scale._fields, *gradients, "step", "fingerprint"} <= kept.keys() and kept["step"] in store:
         fingerprint = _fingerprint(task, task.point(store.load(kept["step"])))
         if kept["fingerprint"] == fingerprint:
-            return Scale(kept["n_beta"], kept["localization"], kept["rule"]), fingerprint
+            chosen = dataclasses.replace(settings, **{name: kept[name] for name in gradients})
+            return Scale(kept["n_beta"], kept["localization"], kept["rule"]), chosen, fingerprint
     step = store.steps[-1]
     try:
         point = task.point(store.load(step))
         scale, fingerprint = choose_scale(task, point, n_beta, localization), _fingerprint(task, point)
+        settings = choose_gradients(task, point, scale, settings)
         if n_beta is None:
             scale = _common_plateau(store, task, scale, settings)
     except InputError as error:
         raise InputError(f"step {step}: {error}") from error
-    results.put(key, {**scale._asdict(), "step": step, "fingerprint": fingerprint})
-    return scale, fingerprint
+    chosen = {name: getattr(settings, name) for name in gradients}
+    results.put(key, {**scale._asdict(), **chosen, "step": step, "fingerprint": fingerprint})
+    return scale, settings, fingerprint
 
 
 def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: Settings) -> Scale:
     """The scale at which the last checkpoint's λ̂ is flat, if most checkpoints can be measured there; else as given."""
     sharp = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, REL_TOL))
-    given = scale.localization if scale.rule.endswith("given") else None
-    found = estimate_on_plateau(task, task.point(store.load(store.steps[-1])), sharp, given)
-    candidate = Scale(found.n_beta, found.localization, found.settings["rule"] + ", at the last checkpoint")
-    if candidate[:2] == scale[:2]:
+    found = estimate_on_plateau(task, task.point(store.load(store.steps[-1])), sharp, scale.localization)
+    rules = found.settings["rule"].split("; ")[0], scale.rule.split("; ")[1]
+    candidate = Scale(found.n_beta, scale.localization, "; ".join(rules) + "; at the last checkpoint")
+    if candidate.n_beta == scale.n_beta:
         return candidate
     chosen = np.unique(np.linspace(0, len(store.steps) - 1, ANCHORS).astype(int)).tolist()
     anchors = [estimate_point(task, task.point(store.load(store.steps[i])), candidate, settings) for i in chosen]
@@ -242,8 +252,7 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
         return candidate
     return scale._replace(
         rule=f"n_beta = n/ln(n), since {len(anchors) - believed} of {len(anchors)} checkpoints cannot be measured at "
-        f"{candidate.n_beta:.4g} and {candidate.localization:.4g}, where the last one is flat; "
-        f"{scale.rule.split('; ')[1]}"
+        f"{candidate.n_beta:.4g}, where the last one is flat; {rules[1]}"
     )
 
 
@@ -267,6 +276,7 @@ def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
         "rel_tol": settings.rel_tol,
         "max_grad_evals": settings.max_grad_evals,
         "batch_size": settings.batch_size,
+        "subset": settings.subset,
         "sampled": [f"{name} {size}" for name, size in zip(task.shapes, task.sizes, strict=True)],
         "seed": settings.seed,
     }

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from llckit.errors import InputError
 from llckit.posterior import LocalPosterior, Point, Spectrum, Task, curvature, saved_bytes
 
+CURVATURE_SAMPLES = 4096  # from which the spectrum that chooses γ is taken
 SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of ‖w*‖²
 SHRINKAGE = 1e-3  # what γ may take from the LLC's regular part where that is possible
 FARTHEST = 1e-3  # … without going below this share of the γ that keeps the chain near w*
@@ -21,7 +22,7 @@ RESOLUTION = 1e-4  # curvature below this share of the largest is noise in float
 
 
 FEWEST, MOST = 8, 256  # chains
-SMALL_STATE, SMALL_PASS = 2**16, 2**20  # numbers and bytes below which more chains cost next to nothing
+SMALL_STATE, SMALL_PASS = 2**16, 2**18  # numbers and bytes below which more chains cost next to nothing
 
 
 class Scale(NamedTuple):
@@ -44,9 +45,9 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     nβ = n/ln n (Watanabe 2013). γ is the smaller of two: the one that keeps chains near w* in units of the weights,
     γ = dim / (⅓‖w*‖²) (flat directions then spread to a third of ‖w*‖²), and the one that takes no more than a
     thousandth of the LLC in regular directions, Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), t = nβ, over the Hessian's
-    eigenvalues h. Where the second would let the chain go 30 times as far along flat directions (100 times, where the
-    whole spectrum is known and has a gap), or w* is a saddle, the first decides; without flat directions the curvature
-    holds the chain, and the second does. At w* = 0 the first is γ = 1.
+    eigenvalues h, of 4096 samples at most. Where the second would let the chain go 30 times as far along flat
+    directions (100 times, where the whole spectrum is known and has a gap), or w* is a saddle, the first decides;
+    without flat directions the curvature holds the chain, and the second does. At w* = 0 the first is γ = 1.
 
     Args:
         task: model, data and loss.
@@ -61,7 +62,8 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     rules = ["n_beta given" if n_beta is not None else "n_beta = n/ln(n)"]
     t = _default_n_beta(task.n) if n_beta is None else float(n_beta)
     if localization is None:
-        posterior = LocalPosterior(task, point, n_beta=t, localization=0.0, rows=1)
+        few = point.thinned(CURVATURE_SAMPLES)
+        posterior = LocalPosterior(task, few, n_beta=t, localization=0.0, rows=1)
         localization, rule = _find_localization(t, curvature(posterior), float(point.weights.double().square().sum()))
         rules.append(rule)
     else:

@@ -163,6 +163,19 @@ class Samples:
             new._blocks.append((block, torch.cat([function(piece) for piece in pieces])))
         return new
 
+    def subset(self, indices: Tensor) -> Samples:
+        """Some of the samples.
+
+        Args:
+            indices: integers below `n`, shape (size,).
+
+        Returns:
+            `size` samples.
+        """
+        new = object.__new__(Samples)
+        new.n, new.reread, new._sizes, new._blocks = len(indices), None, [len(indices)], [self.gather(indices)]
+        return new
+
     def gather(self, indices: Tensor) -> Tree:
         """The samples with these indices; an index tensor of shape (rows, batch) gives leaves (rows, batch, …).
 

@@ -96,6 +96,18 @@ class LocalPosterior:
         grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
+    def thinned(self, size: int) -> LocalPosterior:
+        """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.
+
+        Args:
+            size: how many to keep.
+
+        Returns:
+            A posterior of one row.
+        """
+        point = self.point.thinned(size)
+        return LocalPosterior(self._task, point, n_beta=self.n_beta[0], localization=self.localization[0], rows=1)
+
     def loss_grad_at(self, weights: Tensor) -> Tensor:
         """∇L on all samples.
 

@@ -36,6 +36,21 @@ class Point(NamedTuple):
     fixed: dict[str, Tensor]
     samples: Samples
 
+    def thinned(self, size: int, seed: int = 0) -> Point:
+        """The same checkpoint with some of its samples, drawn without replacement; more hold fewer of the same seed.
+
+        Args:
+            size: how many to keep; all are kept where there are no more, or where single ones cannot be drawn.
+            seed: of the draw.
+
+        Returns:
+            The checkpoint.
+        """
+        if size >= self.samples.n or not self.samples.is_indexable:
+            return self
+        order = torch.randperm(self.samples.n, generator=torch.Generator().manual_seed(seed))
+        return self._replace(samples=self.samples.subset(order[:size]))
+
 
 class _Loss(nn.Module):
     """The loss as a module, so that `functional_call` swaps weights for whatever loss_fn does with the model."""

@@ -16,9 +16,11 @@ from llckit.posterior import Energy, LocalPosterior, curvature
 from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
 
+CURVATURE_SAMPLES = 2048  # are enough for a first step size
 RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
 VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains that lie below have yet to spread along flat directions
+FALLEN = 5.0  # standard errors below zero
 DRIFT_LIMIT = 4.0  # standard errors between the means of the first and the second half
 GROWTH = (
     1.25,
@@ -70,7 +72,8 @@ def sample(
 ) -> Trace:
     """Run all chains of one checkpoint from w*.
 
-    Draws are added until their mean is known to `rel_tol`, or the budget ends. Chains that turn out not to have mixed
+    Draws are added until their mean is known to `rel_tol`, or the budget ends, or chains have fallen below w* for good:
+    there is nothing to measure then. Chains that turn out not to have mixed
     (see `settled`) are warmed up again where they are, twice as long: landscapes can be sharper away from w*.
 
     Args:
@@ -104,7 +107,8 @@ def sample(
         return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
 
     def stiffest() -> float:
-        largest = posterior.n_beta * curvature(posterior).largest + posterior.localization
+        seen = posterior if batch_size is None else posterior.thinned(max(batch_size, CURVATURE_SAMPLES))
+        largest = posterior.n_beta * curvature(seen).largest + posterior.localization
         return max(float(largest.max()), 1e-12)
 
     state = sampler.init(center.repeat(posterior.rows, 1), potential, stiffest)
@@ -155,7 +159,7 @@ def sample(
                     excess, _, virial, _ = np.stack(records, axis=1)
                     mixed = settled(excess, virial, posterior.dim)
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
-                    done = mixed and error <= goal
+                    done = (mixed and error <= goal) or fallen(excess)
                     if not mixed:
                         break
                     needed = 1.05 * look * (error / goal) ** 2
@@ -172,6 +176,19 @@ def sample(
         diverged=diverged,
         observed={name: np.stack([values[name] for values in seen]) for name in (seen[0] if seen else ())},
     )
+
+
+def fallen(excess: np.ndarray) -> bool:
+    """Whether chains are below w*, so that it is no minimum: their means are negative by five standard errors.
+
+    Args:
+        excess: nβ (L(w) − L(w*)), shape (draws, chains).
+
+    Returns:
+        Whether they are; never for a single chain, whose error nobody knows.
+    """
+    means = excess.mean(axis=0)
+    return len(means) > 1 and means.mean() < -FALLEN * means.std(ddof=1) / math.sqrt(len(means))
 
 
 def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:

@@ -1,0 +1,127 @@
+"""Which samples gradients take: all, a fixed subset where it is safe, or minibatches."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import llckit as lk
+from llckit.llc.gradients import AFFORDABLE, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
+from llckit.llc.point import Settings
+from llckit.llc.settings import Scale
+from llckit.toys import Quadratic
+from llckit.toys.potentials import potential_loss
+
+N, DIM = 6000, 5
+SCALE = Scale(N / math.log(N), 0.1, "given; given")
+
+
+def squared_error(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean(1)
+
+
+def regression(noise, n=N):
+    """Linear regression at the least-squares solution, whose Hessian is 2 XᵀX/n: λ = DIM/2."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, DIM, generator=generator)
+    model = nn.Linear(DIM, 1, bias=False)
+    targets = inputs @ model.weight.detach().T + noise * torch.randn(n, 1, generator=generator)
+    solution = torch.linalg.lstsq(inputs.double(), targets.double()).solution
+    with torch.no_grad():
+        model.weight.copy_(solution.T)
+    if not noise:
+        targets = inputs @ model.weight.detach().T
+    return model, (inputs, targets), squared_error
+
+
+def chosen(model, data, loss_fn, **settings):
+    task = lk.Task(model, data, loss_fn)
+    return choose_gradients(task, task.point(), SCALE, Settings(**settings))
+
+
+def test_few_samples_are_all_taken():
+    settings = chosen(*regression(0.0, n=AFFORDABLE))
+    assert (settings.batch_size, settings.subset) == (None, None)
+    assert settings.gradients == "all samples, which is affordable"
+
+
+def test_a_loss_that_does_not_look_at_the_data_is_taken_whole():
+    settings = chosen(Quadratic(torch.ones(3)), (torch.zeros(N, 1),), potential_loss)
+    assert (settings.batch_size, settings.subset) == (None, None)
+
+
+def test_without_residuals_a_subset_is_safe():
+    settings = chosen(*regression(0.0))
+    assert (settings.batch_size, settings.subset) == (None, SMALLEST_SUBSET)
+    assert settings.gradients == "fixed subset: it has its minimum at w*"
+    found = lk.estimate_llc(*regression(0.0), progress=False)
+    assert found.settings["subset"] == SMALLEST_SUBSET
+    assert found.settings["sampler"] == "hmc"
+    exact = 0.5 * sum(
+        found.n_beta * h / (found.n_beta * h + found.localization)
+        for h in torch.linalg.eigvalsh(2 * regression(0.0)[1][0][:512].T @ regression(0.0)[1][0][:512] / 512).tolist()
+    )
+    assert abs(found.llc - exact) <= 4 * found.mcse
+    assert found.loss < 1e-12
+
+
+def test_with_label_noise_minibatches_are_taken_and_the_reason_is_told():
+    settings = chosen(*regression(1.0))
+    assert (settings.batch_size, settings.subset) == (MINIBATCH, None)
+    # ½ nβ gᵀH⁻¹g of a random subset of m is about nβ σ² DIM/m (1 − m/n), for the mean square error: about 6 here
+    shift = float(settings.gradients.split()[-3])
+    assert 1 < shift < 25
+    assert settings.gradients.startswith("minibatches, since the minimum of a fixed subset lies")
+
+
+def test_a_subset_whose_rank_is_too_small_is_doubled_until_it_is_not():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.zeros(40_000, 800)
+    rows = torch.arange(len(inputs))
+    inputs[rows, torch.randint(800, (len(inputs),), generator=generator)] = 1  # one-hot: 512 samples miss most inputs
+    model = nn.Linear(800, 1, bias=False)
+    data = inputs, inputs @ model.weight.detach().T
+    settings = chosen(model, data, squared_error)
+    assert settings.subset is not None
+    assert settings.subset >= 4 * SMALLEST_SUBSET
+
+
+def test_what_the_user_gives_stays():
+    assert chosen(*regression(0.0), batch_size=64).batch_size == 64
+    given = chosen(*regression(0.0), sampler=lk.hmc())
+    assert (given.batch_size, given.subset) == (None, None)
+    assert given.gradients == "all samples"
+    assert chosen(*regression(0.0), subset=700).subset == 700
+
+
+def test_a_subset_that_misleads_is_refused():
+    with pytest.raises(lk.InputError, match=rf"minimum .* below w\* .*{SHIFT} is allowed.*use batch_size"):
+        lk.estimate_llc(*regression(1.0), subset=500, progress=False)
+    with pytest.raises(lk.InputError, match=r"subset is 6000; expected fewer than the 6000"):
+        lk.estimate_llc(*regression(0.0), subset=N, progress=False)
+    with pytest.raises(lk.InputError, match=r"subset is 500 and batch_size 64; expected one"):
+        lk.estimate_llc(*regression(0.0), subset=500, batch_size=64, progress=False)
+    with pytest.raises(lk.InputError, match=r"subset is 0; expected an integer"):
+        lk.estimate_llc(*regression(0.0), subset=0, progress=False)
+
+
+def test_a_larger_subset_holds_a_smaller_one():
+    task = lk.Task(*regression(0.0))
+    point = task.point()
+    small, large = (point.thinned(size, seed=3).samples.first(size)[0] for size in (10, 30))
+    assert torch.equal(large[:10], small)
+    assert point.thinned(N) is point
+    other = point.thinned(10, seed=4).samples.first(10)[0]
+    assert not torch.equal(other, small)
+
+
+def test_a_curve_keeps_the_choice_it_made_first(tmp_path):
+    model, data, loss_fn = regression(0.0)
+    store = lk.CheckpointStore(tmp_path / "run.ckpts")
+    store.save(0, model)
+    task, quick = lk.Task(model, data, loss_fn), {"num_draws": 20, "num_burnin": 10, "progress": False}
+    curve = lk.estimate_curve(store, task, **quick)
+    again = lk.estimate_curve(store, task, **quick)
+    assert (curve.llc == again.llc).all()
+    assert curve.llc_per_chain.shape == again.llc_per_chain.shape

@@ -1,0 +1,308 @@
+"""Which scale `estimate_llc` settles on: every way the ladder can go, with made-up curves; and two real ones."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import llckit as lk
+from llckit.llc import estimate, plateau
+from llckit.llc.plateau import estimate_on_plateau, steady
+from llckit.llc.point import Settings
+from llckit.toys import LinearNet, Quadratic, catalog, deepest_point, quadratic_energy
+from llckit.toys.linear_nets import matrix_loss
+from llckit.toys.potentials import potential_loss
+
+N = 1000
+DEFAULT = N / math.log(N)
+DATA = (torch.zeros(N, 1),)
+GAMMA = 7.0
+
+
+def flat(t, g):
+    return 2.0
+
+
+def made_up(llc, *, mcse=None, outcome=lk.Outcome.CONVERGED, leaning=0.0, n_beta=1.0, localization=1.0, rule=""):
+    mcse = 0.001 * abs(llc) if mcse is None else mcse
+    return lk.LLCEstimate(
+        llc=llc,
+        mcse=mcse,
+        llc_per_chain=np.full(2, llc),
+        llc_variance=llc,
+        sensitivity_n_beta=0.0,
+        sensitivity_localization=leaning,
+        observed={},
+        depth=0.0,
+        virial=1.0,
+        rhat=1.0,
+        ess=100.0,
+        outcome=outcome,
+        loss=0.0,
+        grad_norm=0.0,
+        n_beta=n_beta,
+        localization=localization,
+        settings={"rule": rule, "sampler": "none"},
+        trace=None,
+    )
+
+
+@pytest.fixture
+def search(monkeypatch):
+    """Runs the search over a made-up λ̂(nβ in n/ln n, γ in the default's); gives the estimate and the rungs visited.
+
+    `changes` overrides what the estimate says at one rung (decade of nβ, decade of γ).
+    """
+
+    def run(curve, changes=None, *, leaning=0.0, given=None):
+        rungs = []
+        chosen = plateau.choose_scale
+
+        def scale_of(*args):
+            return chosen(*args)._replace(localization=GAMMA)
+
+        def fake(task, point, scale, settings, **kwargs):
+            t, g = scale.n_beta / DEFAULT, scale.localization / GAMMA
+            at = round(math.log10(t)), round(math.log10(g))
+            rungs.append(at)
+            more = {"n_beta": scale.n_beta, "localization": scale.localization, "rule": scale.rule}
+            base = made_up(curve(t, g), leaning=leaning, **more)
+            return dataclasses.replace(base, **(changes or {}).get(at, {}))
+
+        monkeypatch.setattr(plateau, "choose_scale", scale_of)
+        monkeypatch.setattr(plateau, "estimate_point", fake)
+        task = lk.Task(Quadratic(torch.ones(2)), DATA, potential_loss)
+        found = estimate_on_plateau(task, task.point(), Settings(), given)
+        return found, rungs
+
+    return run
+
+
+def rule(found):
+    return found.settings["rule"]
+
+
+def at(found):
+    return round(math.log10(found.n_beta / DEFAULT), 9), round(math.log10(found.localization / GAMMA), 9)
+
+
+def stairs(*values):
+    """λ̂ at 1, 10, … n/ln n, whatever γ."""
+    return lambda t, g: values[round(math.log10(t))]
+
+
+def test_where_it_is_flat_the_default_stays(search):
+    found, rungs = search(flat)
+    assert at(found) == (0, 0)
+    assert rungs == [(0, 0), (1, 0)]
+    assert rule(found).startswith("n_beta = n/ln(n), from which on the LLC is flat; localization")
+    assert found.settings["sampler"] == "none", "other settings are kept"
+
+
+@pytest.mark.parametrize(
+    ("values", "decade", "times"), [((1, 2, 2), 1, "10 "), ((1, 2, 3, 3), 2, "100 "), ((3, 2, 1, 1.01), 2, "100 ")]
+)
+def test_it_climbs_until_a_further_decade_changes_nothing(search, values, decade, times):
+    found, rungs = search(stairs(*values))
+    assert at(found) == (decade, 0)
+    assert found.llc == values[decade]
+    assert rungs == [(k, 0) for k in range(len(values))]
+    assert rule(found).startswith(f"n_beta = {times}n/ln(n), from which on the LLC is flat; localization")
+
+
+def test_where_it_never_is_the_default_stays(search):
+    found, rungs = search(stairs(1, 2, 3, 4))
+    assert at(found) == (0, 0)
+    assert rungs == [(k, 0) for k in range(4)]
+    assert rule(found).startswith(
+        "n_beta = n/ln(n), as no plateau was found (3 decades on it still changes); localization"
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "kept"),
+    [(2.035, True), (2.047, False), (1.965, True), (1.95, False)],  # 2 % less an error of 0.14 %: ln(2.035/2) = 0.0173
+)
+def test_two_percent_is_the_most_a_decade_may_change(search, second, kept):
+    found, rungs = search(stairs(2.0, second, second))
+    assert at(found) == ((0, 0) if kept else (1, 0))
+    assert len(rungs) == (2 if kept else 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": lk.Outcome.NOT_A_MINIMUM, "llc": -3.0},
+        {"outcome": lk.Outcome.NOT_MIXED},
+        {"outcome": lk.Outcome.NOT_SPREAD},
+        {"outcome": lk.Outcome.OVERHEATED},
+        {"outcome": lk.Outcome.DIVERGED, "llc": math.nan, "mcse": math.nan},
+    ],
+)
+@pytest.mark.parametrize("decade", [1, 2])
+def test_a_rung_that_fails_ends_the_ladder(search, change, decade):
+    found, rungs = search(stairs(1, 2, 3, 3), {(decade, 0): change})
+    assert at(found) == (0, 0)
+    assert rungs == [(k, 0) for k in range(decade + 1)]
+    assert f"as no plateau was found ({decade} decades on: {change['outcome'].value}); " in rule(found)
+    assert found.outcome is lk.Outcome.CONVERGED
+
+
+def test_a_rung_that_is_not_sharp_ends_the_ladder(search):
+    blunt = {"mcse": 0.05, "outcome": lk.Outcome.BUDGET_EXHAUSTED}
+    found, rungs = search(flat, {(1, 0): blunt})
+    assert at(found) == (0, 0)
+    assert rungs == [(0, 0), (1, 0)]
+    assert "as no plateau was found (1 decades on: budget exhausted)" in rule(found)
+
+
+def test_a_short_budget_is_no_failure_where_the_error_is_small(search):
+    found, _ = search(flat, {(k, 0): {"outcome": lk.Outcome.BUDGET_EXHAUSTED} for k in (0, 1)})
+    assert "from which on the LLC is flat" in rule(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mcse": 0.05, "outcome": lk.Outcome.BUDGET_EXHAUSTED},
+        {"outcome": lk.Outcome.NOT_A_MINIMUM, "llc": -3.0},
+        {"outcome": lk.Outcome.DIVERGED, "llc": math.nan, "mcse": math.nan, "sensitivity_localization": math.nan},
+        {"llc": 0.0, "mcse": 0.0},
+    ],
+)
+def test_a_first_estimate_that_says_little_is_given_as_it_is(search, change):
+    found, rungs = search(flat, {(0, 0): change}, leaning=-1.0)
+    assert rungs == [(0, 0)]
+    assert found.outcome is change.get("outcome", lk.Outcome.CONVERGED)
+    assert "n_beta = n/ln(n), as no plateau was found (this estimate is not sharp enough to tell)" in rule(found)
+
+
+def by_gamma(*values):
+    """λ̂ rises with nβ for ever, and at n/ln n depends on γ, γ/10, …"""
+    return lambda t, g: values[-round(math.log10(g))] * (1 + round(math.log10(t)))
+
+
+@pytest.mark.parametrize(
+    ("values", "decade", "share"),
+    [((2, 2, 9, 9), 0, ""), ((1, 2, 2, 9), 1, ", a 10th of it"), ((1, 2, 3, 3), 2, ", a 100th of it")],
+)
+def test_a_smaller_localization_is_taken_where_it_is_what_matters(search, values, decade, share):
+    found, rungs = search(by_gamma(*values), leaning=-0.5)
+    assert at(found) == (0, -decade)
+    assert rungs == [(k, 0) for k in range(4)] + [(0, -k) for k in range(1, decade + 2)]
+    assert found.llc == values[decade]
+    assert rule(found).startswith("n_beta = n/ln(n), with the LLC flat in localization; localization")
+    assert rule(found).endswith(share)
+    assert share or "th of it" not in rule(found)
+
+
+def test_no_smaller_localization_is_tried_where_nbeta_alone_gives_a_plateau(search):
+    found, rungs = search(stairs(1, 2, 2), leaning=-0.5)
+    assert at(found) == (1, 0)
+    assert all(gamma == 0 for _, gamma in rungs)
+
+
+@pytest.mark.parametrize(("leaning", "tried"), [(-0.03, False), (0.03, False), (-0.05, True), (0.05, True)])
+def test_the_localization_is_only_lowered_where_the_estimate_leans_on_it(search, leaning, tried):
+    found, rungs = search(by_gamma(2, 2, 2, 2), leaning=leaning)  # 2 % of 2 is 0.04
+    assert at(found) == (0, 0)
+    assert ((0, -1) in rungs) == tried
+    assert ("flat in localization" in rule(found)) == tried
+
+
+def test_a_given_localization_stays(search):
+    found, rungs = search(by_gamma(1, 2, 2, 2), leaning=-0.5, given=GAMMA)
+    assert rungs == [(k, 0) for k in range(4)]
+    assert at(found) == (0, 0)
+    assert rule(found) == (
+        "n_beta = n/ln(n), as no plateau was found (3 decades on it still changes); localization given"
+    )
+
+
+def test_without_a_plateau_in_either_the_reason_is_that_of_nbeta(search):
+    found, rungs = search(by_gamma(1, 2, 3, 4), {(2, 0): {"outcome": lk.Outcome.NOT_MIXED}}, leaning=-0.5)
+    assert at(found) == (0, 0)
+    assert rungs == [(0, 0), (1, 0), (2, 0), (0, -1), (0, -2), (0, -3)]
+    assert "as no plateau was found (2 decades on: chains not mixed)" in rule(found)
+
+
+def test_a_failing_rung_ends_the_ladder_of_the_localization_too(search):
+    failed = {(0, -1): {"outcome": lk.Outcome.NOT_MIXED}}
+    found, rungs = search(by_gamma(1, 2, 2, 2), failed, leaning=-0.5)
+    assert at(found) == (0, 0)
+    assert rungs[-1] == (0, -1)
+    assert "no plateau" in rule(found)
+
+
+def test_steady_is_two_percent_and_one_standard_error():
+    def pair(change, *errors):
+        return [
+            made_up(llc, mcse=error * llc) for llc, error in zip((3.0, 3.0 * math.exp(change)), errors, strict=True)
+        ]
+
+    for sign in (1, -1):
+        assert steady(*pair(sign * 0.0199, 0, 0))
+        assert not steady(*pair(sign * 0.0201, 0, 0))
+        assert steady(*pair(sign * 0.0699, 0.03, 0.04))  # 2 % + √(3² + 4²) %
+        assert not steady(*pair(sign * 0.0701, 0.03, 0.04))
+
+
+SETTINGS = Settings(num_chains=128, num_burnin=50, num_draws=100, sampler=lk.hmc(max_leapfrogs=20))
+
+
+def real_search(model, loss_fn, localization=None):
+    task = lk.Task(model, (torch.zeros(10_000, 1),), loss_fn)
+    return estimate_on_plateau(task, task.point(), SETTINGS, localization)
+
+
+def test_a_quadratic_stays_at_the_default():
+    model = Quadratic(torch.tensor([4.0, 2.0, 2.0, 1.0, 1.0, 0.5]))
+    found = real_search(model, potential_loss)
+    assert found.n_beta == pytest.approx(1e4 / math.log(1e4))
+    assert "n_beta = n/ln(n), from which on the LLC is flat" in rule(found)
+    assert found.llc == pytest.approx(
+        quadratic_energy(model.curvatures, found.n_beta, found.localization), abs=4 * found.mcse
+    )
+
+
+def test_a_quadratic_held_too_tight_climbs():
+    # λ̂ = 5 t/(t + γ): 2.6, 4.6, 4.95, 4.995 at 1, 10, 100, 1000 n/ln n
+    model = Quadratic(torch.ones(10))
+    found = real_search(model, potential_loss, localization=1000.0)
+    assert found.n_beta == pytest.approx(100 * 1e4 / math.log(1e4))
+    assert rule(found) == "n_beta = 100 n/ln(n), from which on the LLC is flat; localization given"
+    assert found.llc == pytest.approx(5, rel=0.03)
+
+
+def test_a_linear_net_at_zero_is_not_left_at_the_default():
+    toy = next(toy for toy in catalog() if toy.name == "linear 4-4-2 at zero")
+    found = real_search(LinearNet(deepest_point((4, 4, 2), 0)), matrix_loss, localization=10.0)
+    at_default = toy.exact(1e4 / math.log(1e4), 10.0)
+    assert at_default < 0.92 * toy.llc, "else nothing is tested"
+    assert found.n_beta > 1e4 / math.log(1e4)
+    assert found.llc == pytest.approx(toy.exact(found.n_beta, 10.0), abs=4.5 * found.mcse)
+    assert abs(found.llc - toy.llc) < 0.5 * abs(at_default - toy.llc)
+
+
+@pytest.mark.parametrize(("given", "searches"), [({"n_beta": 50.0}, 0), ({}, 1), ({"localization": 3.0}, 1)])
+def test_a_given_nbeta_is_not_searched_for(monkeypatch, given, searches):
+    calls = {"plateau": 0, "point": 0}
+
+    def counted(name, function):
+        def call(*args, **kwargs):
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(estimate, "estimate_on_plateau", counted("plateau", estimate.estimate_on_plateau))
+    monkeypatch.setattr(estimate, "estimate_point", counted("point", estimate.estimate_point))
+    quick = {"num_chains": 8, "num_burnin": 5, "num_draws": 8, "progress": False}
+    found = lk.estimate_llc(Quadratic(torch.ones(2)), DATA, potential_loss, **given, **quick)
+    assert calls == {"plateau": searches, "point": 1 - searches}
+    if not searches:
+        assert found.n_beta == 50
+        assert rule(found).startswith("n_beta given; localization")
+    assert ("localization given" in rule(found)) == ("localization" in given)
