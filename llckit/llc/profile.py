@@ -54,17 +54,17 @@ class ScaleProfile:
     localization: float
     estimates: tuple[LLCEstimate, ...]
 
-    def limit(self, multiplicity: int | None = None) -> Limit:
+    def limit(self, multiplicity: int) -> Limit:
         """What λ̂ tends to for nβ → ∞, for profiles without a plateau: see `ladder_limit`.
 
         Args:
-            multiplicity: m where it is known.
+            multiplicity: m, which theory has to tell.
 
         Returns:
-            λ, its error, and how probable each m is, from the rungs that passed their checks.
+            λ, its error and how well it fits, from the rungs that passed their checks.
 
         Raises:
-            InputError: fewer than five rungs did.
+            InputError: fewer than five rungs did, or m is none of 1 to 4.
         """
         good = np.array([e.outcome in BELIEVED for e in self.estimates])
         return ladder_limit(self.n_beta[good], self.llc[good], self.mcse[good], multiplicity)

@@ -23,7 +23,7 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
         The depth, at least 0 and dimensionless, and ŵ, shape (dim,).
     """
     weights = posterior.point.weights.clone()[None].requires_grad_()
-    best, found = 0.0, posterior.point.weights
+    best, found = 0.0, posterior.point.weights.clone()
     optimizer = torch.optim.LBFGS(
         [weights],
         max_iter=MAX_EVALS,

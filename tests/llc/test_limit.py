@@ -35,8 +35,7 @@ def test_exact_curves_give_lambda_where_the_multiplicity_is_known(toy):
     curve = exact_curve(toy.name)
     found = ladder_limit(LADDER, curve, 1e-3 * curve, toy.multiplicity)
     assert found.llc == pytest.approx(toy.llc, rel=0.025)
-    assert found.multiplicity == toy.multiplicity
-    assert found.probability[toy.multiplicity - 1] == pytest.approx(1)
+    assert found.se >= 0.003 * found.llc
 
 
 @pytest.mark.parametrize("name", ["w1^2 w2^2", "linear 2-1-2 at zero", "|u|^2 |v|^2 |w|^2, 4 weights each"])
@@ -49,42 +48,25 @@ def test_the_limit_is_much_nearer_than_the_last_rung(name):
 
 
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
-def test_a_power_law_is_recovered_and_called_simple(power):
+def test_a_power_law_is_recovered(power):
     t = np.geomspace(1e2, 1e6, 9)
     llc = 3 - 0.6 * (t / t[0]) ** -power
-    found = ladder_limit(t, llc, np.full(9, 1e-4))
+    found = ladder_limit(t, llc, np.full(9, 1e-4), 1)
     assert found.llc == pytest.approx(3, abs=2e-3)
-    assert abs(found.llc - 3) < 3 * found.se
-    assert found.multiplicity == 1
-    assert found.probability[0] > 0.99
+    assert found.chi2 < 1e-6
     # The law looks at ratios of nβ only.
-    assert ladder_limit(1000 * t, llc, np.full(9, 1e-4)).llc == pytest.approx(found.llc, rel=1e-9)
+    assert ladder_limit(1000 * t, llc, np.full(9, 1e-4), 1).llc == pytest.approx(found.llc, rel=1e-9)
 
 
 @pytest.mark.parametrize("m", [2, 3, 4])
-def test_a_logarithm_is_recovered_and_its_multiplicity_told(m):
+def test_a_logarithm_is_recovered_and_a_power_fits_it_worse(m):
     llc = 5 - (m - 1) / (np.log(LADDER / LADDER[0]) + 4.0)
-    found = ladder_limit(LADDER, llc, np.full(9, 5e-4))
-    assert found.multiplicity == m
-    assert found.probability[m - 1] > 0.9
+    found = ladder_limit(LADDER, llc, np.full(9, 5e-4), m)
+    assert found.chi2 < 1
     assert found.llc == pytest.approx(5, abs=0.01)
     wrong = ladder_limit(LADDER, llc, np.full(9, 5e-4), multiplicity=1)
-    assert wrong.probability == pytest.approx((1, 0, 0, 0))
+    assert wrong.chi2 > 10
     assert wrong.llc < found.llc - 0.02
-
-
-@pytest.mark.parametrize("noise", [1e-3, 1e-2, 10.0])
-def test_probabilities_sum_to_one_and_doubt_grows_with_the_noise(noise):
-    curve = exact_curve("w1^2 w2^2")
-    found = ladder_limit(LADDER, curve, noise * curve)
-    assert sum(found.probability) == pytest.approx(1)
-    assert min(found.probability) >= 0
-    assert found.multiplicity == 1 + int(np.argmax(found.probability))
-    if noise == 1e-3:
-        assert found.probability[1] > 0.99
-    if noise == 10.0:  # nothing can be told apart: what is left is the prior, 2^(-m)
-        assert found.probability == pytest.approx(np.array([8, 4, 2, 1]) / 15, abs=0.01)
-        assert found.multiplicity == 1
 
 
 @pytest.mark.parametrize(
@@ -94,8 +76,7 @@ def test_probabilities_sum_to_one_and_doubt_grows_with_the_noise(noise):
         ("w1^2 w2^2 + w3^2 w4^2", 3),
         ("linear 2-1-2 at zero", 2),
         ("linear 4-4-2 at zero", 1),
-        ("linear 4-4-2 at zero", None),
-        ("w1^4", None),
+        ("w1^4", 1),
     ],
 )
 def test_the_error_covers_the_truth_over_draws_of_the_noise(name, given):
@@ -115,7 +96,7 @@ def test_sharper_rungs_count_more():
     llc[4] = 3.0
     blunt = np.full(9, 1e-3)
     blunt[4] = 100.0
-    assert ladder_limit(LADDER, llc, blunt).llc == pytest.approx(2, abs=0.01)
+    assert ladder_limit(LADDER, llc, blunt, 1).llc == pytest.approx(2, abs=0.01)
 
 
 GOOD = np.full(6, 2.0)
@@ -124,12 +105,12 @@ GOOD = np.full(6, 2.0)
 @pytest.mark.parametrize(
     ("n_beta", "llc", "mcse", "m", "message"),
     [
-        (LADDER[:4], GOOD[:4], GOOD[:4], None, "4 rungs; expected at least 5"),
-        (LADDER[:0], GOOD[:0], GOOD[:0], None, "0 rungs"),
-        (LADDER[:6], np.where(np.arange(6) == 2, np.nan, GOOD), GOOD, None, "finite"),
-        (LADDER[:6], GOOD, np.where(np.arange(6) == 2, np.inf, GOOD), None, "finite"),
-        (LADDER[:6], GOOD, np.where(np.arange(6) == 2, 0.0, GOOD), None, "positive errors"),
-        (LADDER[:6], GOOD, -GOOD, None, "positive errors"),
+        (LADDER[:4], GOOD[:4], GOOD[:4], 1, "4 rungs; expected at least 5"),
+        (LADDER[:0], GOOD[:0], GOOD[:0], 1, "0 rungs"),
+        (LADDER[:6], np.where(np.arange(6) == 2, np.nan, GOOD), GOOD, 1, "finite"),
+        (LADDER[:6], GOOD, np.where(np.arange(6) == 2, np.inf, GOOD), 1, "finite"),
+        (LADDER[:6], GOOD, np.where(np.arange(6) == 2, 0.0, GOOD), 1, "positive errors"),
+        (LADDER[:6], GOOD, -GOOD, 1, "positive errors"),
         (LADDER[:6], GOOD, GOOD, 0, "multiplicity is 0"),
         (LADDER[:6], GOOD, GOOD, 5, "multiplicity is 5"),
         (LADDER[:6], GOOD, GOOD, 1.5, "multiplicity is 1.5"),
@@ -149,10 +130,10 @@ def profile():
         potential_loss,
         n_beta=np.geomspace(100, 1e5, 6),
         localization=10.0,
-        sampler=lk.hmc(max_leapfrogs=30),
+        sampler=lk.hmc(max_leapfrogs=16),
         num_chains=32,
-        num_burnin=50,
-        num_draws=100,
+        num_burnin=40,
+        num_draws=90,
         progress=False,
     )
 
@@ -165,7 +146,6 @@ def test_a_profile_knows_its_limit(profile):
     assert abs(found.llc - 0.5) < 3 * found.se + 0.02
     assert found.llc - profile.llc[-1] > 0.03
     assert found == ladder_limit(profile.n_beta, profile.llc, profile.mcse, 2)
-    assert profile.limit() == ladder_limit(profile.n_beta, profile.llc, profile.mcse)
     assert 0 < found.se < math.inf
 
 
