@@ -35,7 +35,8 @@ class Outcome(enum.Enum):
 _ADVICE = {
     Outcome.CONVERGED: "The chains agree and the error bar is as small as asked.",
     Outcome.BUDGET_EXHAUSTED: (
-        "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value."
+        "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value, on minibatches "
+        "batch_size too."
     ),
     Outcome.NOT_MIXED: (
         "The chains disagree (R-hat above 1.1), so the error bar is too small; raise max_grad_evals, or look at a "
@@ -46,8 +47,8 @@ _ADVICE = {
         "that of a neighbourhood only partly seen; raise max_grad_evals or the localization."
     ),
     Outcome.OVERHEATED: (
-        "Large steps or the noise of minibatches heat the chains (the virial is above 1.1), so the value is too high; "
-        "raise batch_size, lower step_size, or leave both out."
+        "Large steps or the noise of minibatches heat the chains (the virial is above 1.1, or the heat above a quarter "
+        "of the value), and no correction can be trusted; raise batch_size, lower step_size, or use the full loss."
     ),
     Outcome.NOT_A_MINIMUM: (
         "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use behavioral_task, or a "
@@ -61,9 +62,12 @@ _ADVICE = {
 class LLCEstimate:
     """The LLC of one checkpoint, λ̂ = nβ (E[L(w)] − L(w*)), with nβ and γ that define it.
 
+    On minibatches the mean over draws is too high by what their noise heats the chains; for `baoab` that is predicted
+    from the noise along the way (`settings["heat"]`) and taken off, and a fifth of it goes into the error.
+
     Attributes:
-        llc: λ̂, the mean over all draws (NaN if a chain diverged).
-        mcse: its Monte Carlo standard error.
+        llc: λ̂, the mean over all draws less the heat (NaN if a chain diverged).
+        mcse: its standard error: Monte Carlo, and of the heat.
         llc_per_chain: shape (chains,).
         llc_variance: Var[nβ L], which equals λ near a quasi-homogeneous minimum and needs no L(w*) (Imai 2019).
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L]: by how much λ̂ would grow at an e times larger nβ, to first order.

@@ -19,6 +19,8 @@ from llckit.sampling.driver import SMALLEST
 
 REL_TOL = 0.01
 MAX_GRAD_EVALS = 30_000  # per chain
+HEAT_ERROR = 0.2  # of the heat of minibatches: how well the first order predicts it
+HEAT_LIMIT = 0.25  # of the LLC: more than the first order can take away
 VIRIAL_LIMIT = 0.1  # by which the virial may miss 1, three standard errors apart
 RHAT_LIMIT = 1.1  # above it the chains tell of different places, and their common error bar is no guide
 
@@ -108,13 +110,15 @@ def estimate_point(
         reference = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
     excess = trace.excess
     sampled = len(excess) >= 4 and not trace.diverged
-    llc = float(excess.mean()) if sampled else math.nan
-    mcse = mcse_mean(excess) if sampled else math.nan
+    heat = float(trace.heat.mean())
+    llc = float(excess.mean()) - heat if sampled else math.nan
+    heat_error = math.hypot(HEAT_ERROR * heat, trace.heat.std() / math.sqrt(chains))
+    mcse = math.hypot(mcse_mean(excess), heat_error) if sampled else math.nan
     mixing = rhat(excess) if sampled else math.nan
     variance = float(excess.var(ddof=1)) if sampled else math.nan
     virial = float(trace.virial.mean()) / task.dim if sampled else math.nan
     virial_error = mcse_mean(trace.virial) / task.dim if sampled else math.nan
-    deviation = excess - llc
+    deviation = excess - excess.mean()
     depth, _ = depth_below(whole)
     if trace.diverged:
         outcome = Outcome.DIVERGED
@@ -124,7 +128,7 @@ def estimate_point(
         outcome = Outcome.NOT_MIXED
     elif virial + 3 * virial_error < 1 - VIRIAL_LIMIT:
         outcome = Outcome.NOT_SPREAD
-    elif virial - 3 * virial_error > 1 + VIRIAL_LIMIT:
+    elif virial - 3 * virial_error > 1 + VIRIAL_LIMIT or heat > HEAT_LIMIT * abs(llc):
         outcome = Outcome.OVERHEATED
     elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), SMALLEST):
         outcome = Outcome.BUDGET_EXHAUSTED
@@ -133,9 +137,9 @@ def estimate_point(
     return LLCEstimate(
         llc=llc,
         mcse=mcse,
-        llc_per_chain=excess.mean(axis=0) if sampled else np.full(chains, math.nan),
+        llc_per_chain=excess.mean(axis=0) - heat if sampled else np.full(chains, math.nan),
         llc_variance=variance,
-        sensitivity_n_beta=llc - variance,
+        sensitivity_n_beta=float(excess.mean()) - variance if sampled else math.nan,
         sensitivity_localization=-scale.localization / 2 * float(np.mean(deviation * trace.distance2)),
         observed={name: (float(x.mean()), mcse_mean(x)) for name, x in trace.observed.items()} if sampled else {},
         depth=depth,
@@ -154,6 +158,7 @@ def estimate_point(
             "num_burnin": trace.num_burnin,
             "grad_evals": trace.grad_evals,
             "step_size": trace.step_size,
+            "heat": heat,
             "acceptance": float(trace.acceptance.mean()),
             "seed": settings.seed,
             "batch_size": settings.batch_size,

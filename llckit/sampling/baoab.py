@@ -35,7 +35,8 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
     One step: p ← p − ε/2 ∇Û(w), w ← w + ε/2 p, p ← cp + √(1 − c²) η with c = e^{−Γε}, w ← w + ε/2 p,
     p ← p − ε/2 ∇Û(w); the last gradient is the next step's first. With exact gradients a quadratic direction of
     curvature k has the exact variance 1/k at every ε < 2/√k; elsewhere the error is of order ε². Gradient noise of
-    variance s² in a direction heats it by about εs²/(2Γ), whatever its curvature.
+    variance s² in a direction heats it by ε²s²/(1 − c²), whatever its curvature: half of that, summed over directions,
+    is the `heat` that an estimate is relieved of.
 
     The step is found by what Metropolis would say of it: a leapfrog errs by ε²/8 (‖∇U(w′)‖² − ‖∇U(w)‖²) in energy,
     exactly so on quadratics, and that takes gradients alone. Nets are sharper away from w*, where a step may be
@@ -81,6 +82,10 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         new_state = state._replace(weights=weights, energy=energy, momentum=momentum)
         return new_state, Info(energy, weights, acceptance, 1, size)
 
+    def heat(size: float, variance: float) -> float:
+        kept = math.exp(-1 / PERSISTENCE if friction is None else -friction * size)
+        return 0.5 * size**2 * variance / (1 - kept**2)
+
     adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
     return Sampler(
         name="baoab",
@@ -90,6 +95,7 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=False,
+        heat=heat,
     )
 
 

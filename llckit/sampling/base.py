@@ -99,6 +99,8 @@ class Sampler(NamedTuple):
         freeze: State -> State, called once when the warm-up ends.
         num_burnin: warm-up steps unless the user says otherwise.
         min_draws: draws before the first look at their error.
+        heat: (ε, total variance of a minibatch's ∇U) -> what that noise adds to the mean of U, to first order; None
+            where it is not known.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Sampler(NamedTuple):
     freeze: Callable[[State], State] = lambda state: state
     num_burnin: int = 1000
     min_draws: int = 1000
+    heat: Callable[[float, float], float] | None = None
 
 
 def check_step_size(value: object) -> None:

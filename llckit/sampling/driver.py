@@ -16,6 +16,7 @@ from llckit.posterior import Energy, LocalPosterior, curvature
 from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
 
+NOISE_EVERY = 20  # draws between two measurements of the gradient's noise
 CURVATURE_SAMPLES = 2048  # are enough for a first step size
 RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
@@ -42,6 +43,8 @@ class Trace:
         step_size: ε after warm-up.
         rel_tol: the relative error the draws were to reach, or None if their number was given.
         diverged: whether a chain left the finite numbers.
+        heat: what the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros where
+            there is none, or where the sampler does not know.
         observed: values of further functions of the weights at the same draws, by name.
     """
 
@@ -54,6 +57,7 @@ class Trace:
     step_size: float
     rel_tol: float | None
     diverged: bool
+    heat: np.ndarray
     observed: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -111,12 +115,18 @@ def sample(
         largest = posterior.n_beta * curvature(seen).largest + posterior.localization
         return max(float(largest.max()), 1e-12)
 
+    def gradient_noise(weights: Tensor) -> np.ndarray:
+        difference = potential(weights).grad - potential(weights).grad
+        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
+
     state = sampler.init(center.repeat(posterior.rows, 1), potential, stiffest)
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     records: list[np.ndarray] = []
     seen: list[dict[str, np.ndarray]] = []
+    noises: list[np.ndarray] = []
     spent = warmed = 0
     diverged, step_size = False, 0.0
+    heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
@@ -128,6 +138,9 @@ def sample(
         elif observe is not None:
             seen.append(observe(info.weights))
         spent += info.grad_evals
+        if not adapting and heated and len(records) % NOISE_EVERY == 0:
+            noises.append(gradient_noise(info.weights))
+            spent += 2
         bar.update()
         virial = ((info.weights - center) * info.energy.grad).sum(1, dtype=torch.float64)
         columns = info.energy.excess, info.energy.distance2, virial, info.acceptance
@@ -150,6 +163,7 @@ def sample(
             warmed += len(records)
             records.clear()
             seen.clear()
+            noises.clear()
             mixed = True
             while mixed and not done:
                 records.append(advance(adapting=False))
@@ -174,6 +188,9 @@ def sample(
         step_size=step_size,
         rel_tol=rel_tol if num_draws is None else None,
         diverged=diverged,
+        heat=np.array([sampler.heat(step_size, noise) for noise in np.mean(noises, axis=0)])
+        if sampler.heat is not None and noises
+        else np.zeros(posterior.rows),
         observed={name: np.stack([values[name] for values in seen]) for name in (seen[0] if seen else ())},
     )
 
