@@ -54,7 +54,7 @@ NOTES = {
     "grad_evals": "per chain, warm-up included; devinterp, best of 6: the first fifth is burn-in",
     "reference": "at the nβ and γ of the result: closed form, or a long run of llckit to 0.2 %, another seed; none "
     "where γ = 0 leaves the posterior improper",
-    "subset": "devinterp and long runs: every k-th toy of the catalogue, k = catalogue_every",
+    "subset": "every k-th toy of the catalogue, k = catalogue_every",
 }
 
 
@@ -115,12 +115,10 @@ def judged(answer: dict[str, Any], reference: dict[str, Any] | None) -> dict[str
     }
 
 
-def find_reference(toy: Toy, n_beta: float, localization: float, *, long: bool) -> dict[str, Any] | None:
-    """E[nβ (L − L*)] at this nβ and γ; None where that takes a long run which nobody asked for."""
+def find_reference(toy: Toy, n_beta: float, localization: float) -> dict[str, Any]:
+    """E[nβ (L − L*)] at this nβ and γ: in closed form, or from a long run."""
     if toy.exact is not None:
         return {"kind": "closed form", "value": toy.exact(n_beta, localization), "mcse": 0.0}
-    if not long:
-        return None
     data = condensed(*toy.data) if toy.family in PUBLISHED else toy.data
     run = lk.estimate_llc(toy.model, data, toy.loss_fn, n_beta=n_beta, localization=localization, **LONG_RUN)
     return {"kind": "long run", "value": run.llc, "mcse": run.mcse, "rhat": run.rhat}
@@ -151,25 +149,24 @@ def estimated(
     }
 
 
-def run_case(toy: Toy, peer: Peer | None) -> dict[str, Any]:
-    """One toy through llckit, and where a peer is given through devinterp."""
+def run_case(toy: Toy, peer: Peer) -> dict[str, Any]:
+    """One toy through llckit and through devinterp."""
     n = len(toy.data[0])
     n_beta = n / math.log(n)
     own = toy.family in PUBLISHED
     estimate, answer = estimated(toy, None if own else n_beta)
     n_beta = estimate.n_beta
-    reference = find_reference(toy, n_beta, estimate.localization, long=peer is not None)
+    reference = find_reference(toy, n_beta, estimate.localization)
     results = {LLCKIT: judged(answer, reference)}
     case = {"name": toy.name, "family": toy.family, "llc": toy.llc, "multiplicity": toy.multiplicity}
     case |= {"n_beta": n_beta, "localization": estimate.localization, "reference": reference, "results": results}
-    if peer is not None:
-        pace = peer.ask("time", toy.name, step_size=1e-12, n_beta=n_beta, localization=estimate.localization, seed=0)
-        if not math.isclose(pace["loss"], estimate.loss, rel_tol=1e-5, abs_tol=1e-9):
-            raise PeerError(f"{toy.name}: L(w*) is {pace['loss']} in the peer and {estimate.loss} here")
-        if own:
-            results |= as_published(toy, peer, n / math.log(n))
-        else:
-            results |= {tool: best_of_six(toy, peer, how, case, pace["seconds_a_step"]) for tool, how in PEERS.items()}
+    pace = peer.ask("time", toy.name, step_size=1e-12, n_beta=n_beta, localization=estimate.localization, seed=0)
+    if not math.isclose(pace["loss"], estimate.loss, rel_tol=1e-5, abs_tol=1e-9):
+        raise PeerError(f"{toy.name}: L(w*) is {pace['loss']} in the peer and {estimate.loss} here")
+    if own:
+        results |= as_published(toy, peer, n / math.log(n))
+    else:
+        results |= {tool: best_of_six(toy, peer, how, case, pace["seconds_a_step"]) for tool, how in PEERS.items()}
     for result in results.values():
         result["error_relative_to_llc"] = None if result["llc"] is None else result["llc"] / toy.llc - 1
     return case
@@ -180,7 +177,7 @@ def as_published(toy: Toy, peer: Peer, n_beta: float) -> dict[str, dict[str, Any
     gamma = PUBLISHED[toy.family].localization
     # With γ = 0 a product of two weights has no posterior; one power alone needs no localiser.
     proper = gamma > 0 or " w1^0 " in toy.name
-    reference = find_reference(toy, n_beta, gamma or 1e-6, long=True) if proper else None
+    reference = find_reference(toy, n_beta, gamma or 1e-6) if proper else None
     answers = {AS_PUBLISHED: peer.ask("published", toy.name, n_beta=n_beta)}
     if gamma > 0:
         answers[LLCKIT_SAME] = estimated(toy, n_beta, gamma)[1]
@@ -228,24 +225,22 @@ def summarize(cases: Sequence[dict[str, Any]], tool: str) -> dict[str, Any] | No
 
 
 def summaries(cases: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By group of cases and tool: the cases that both tools ran, and all that llckit ran against a closed form."""
+    """By group of cases and by tool."""
     own = [case for case in cases if case["family"] in PUBLISHED]
     toys = [case for case in cases if case["family"] not in PUBLISHED]
-    shared = [case for case in toys if len(case["results"]) > 1]
-    groups = {"catalogue, both tools": shared, "catalogue, all with a reference": toys, "devinterp's own cases": own}
+    groups = {"catalogue": toys, "devinterp's own cases": own}
     found = {group: {tool: summarize(members, tool) for tool in TOOLS} for group, members in groups.items()}
     return {group: {tool: x for tool, x in tools.items() if x is not None} for group, tools in found.items()}
 
 
 def print_table(document: dict[str, Any]) -> None:
-    """Cases that both tools ran: errors and seconds by tool; then the summaries."""
+    """Errors and seconds by case and tool; then the summaries."""
     print("errors against the exact or long-run value at nβ and γ of the result; seconds of devinterp: chain by chain")
     print("; ".join(f"{i} = {tool}" for i, tool in enumerate(TOOLS)))
     for case in document["cases"]:
-        if len(case["results"]) > 1:
-            results = [(i, case["results"][tool]) for i, tool in enumerate(TOOLS) if tool in case["results"]]
-            cells = (f"{i}: {_percent(x)} {x.get('seconds_one_by_one', x['seconds']):.1f} s" for i, x in results)
-            print(f"{case['name'][:46]:46s} λ {case['llc']:<6.4g} " + " | ".join(f"{cell:20s}" for cell in cells))
+        results = [(i, case["results"][tool]) for i, tool in enumerate(TOOLS) if tool in case["results"]]
+        cells = (f"{i}: {_percent(x)} {x.get('seconds_one_by_one', x['seconds']):.1f} s" for i, x in results)
+        print(f"{case['name'][:46]:46s} λ {case['llc']:<6.4g} " + " | ".join(f"{cell:20s}" for cell in cells))
     for group, tools in document["summary"].items():
         print(f"\n{group}: |error|, and |error| over reported standard error")
         for tool, x in tools.items():
@@ -261,10 +256,10 @@ def _percent(result: dict[str, Any]) -> str:
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
-    """|relative error| of every tool in every case that both ran; dashed: medians of the panel."""
+    """|relative error| of every tool in every case; dashed: medians of the panel."""
     from matplotlib.figure import Figure
 
-    cases = [case for case in document["cases"] if len(case["results"]) > 1]
+    cases = document["cases"]
     groups = [[case for case in cases if (case["family"] in PUBLISHED) == own] for own in (False, True)]
     figure = Figure(figsize=(8, 2.6 + 0.19 * len(cases)), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True, height_ratios=[len(group) for group in groups])
@@ -311,10 +306,8 @@ def run(arguments: argparse.Namespace) -> None:
             "catalogue_every": arguments.every,
             "notes": NOTES,
         }
-        work = [(toy, peer) for toy in own_cases()]
-        work += [(toy, peer if i % arguments.every == 0 else None) for i, toy in enumerate(catalog())]
-        for toy, who in tqdm(work, desc="cases", unit="case", file=sys.stderr):
-            cases.append(run_case(toy, who))
+        for toy in tqdm(own_cases() + catalog()[:: arguments.every], desc="cases", unit="case", file=sys.stderr):
+            cases.append(run_case(toy, peer))
             document |= {"minutes": (time.perf_counter() - start) / 60, "summary": summaries(cases), "cases": cases}
             arguments.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     print_table(document)
@@ -328,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="interpreter of devinterp's environment")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/accuracy.json", metavar="FILE.json")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the errors")
-    parser.add_argument("--every", type=int, default=3, metavar="K", help="devinterp on every K-th toy (default 3)")
+    parser.add_argument("--every", type=int, default=3, metavar="K", help="every K-th toy (default 3)")
     try:
         run(parser.parse_args(argv))
     except (InputError, PeerError) as error:
