@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome, Spectrogram
+from llckit.llc import LLCCurve, Spectrogram
 from llckit.llc.outcome import Z95
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ WIDTH, HEIGHT = 5.8, 5.8  # inches; narrow, so that its text stays readable when
 TEXT = 11  # points
 DOTS_PER_INCH = 200  # of a PNG
 MOST_CHAINS_DRAWN = 8
-TRUSTED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
 AXES_WIDTH, LABEL_WIDTH = 5.0, 0.6  # inches: of a panel, and of the word "hidden" above it
 
 # Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive without colour.
@@ -208,7 +207,7 @@ def is_doubtful(curve: LLCCurve) -> np.ndarray:
     """Which estimates not to rely on, shape (steps,): by their outcome, or because λ̂ is not finite."""
     failed = np.zeros(len(curve), dtype=bool)
     if curve.outcome is not None:
-        failed |= [outcome not in TRUSTED for outcome in curve.outcome]
+        failed |= [not outcome.trusted for outcome in curve.outcome]
     return failed | ~np.isfinite(curve.llc)
 
 

@@ -125,6 +125,8 @@ def detect(arguments: Namespace) -> int:
             "are no LLC (w* is no minimum; see llckit estimate --behavioral) and left out",
         ),
         (Outcome.NOT_MIXED, "have error bars that are too small, since their chains have not mixed"),
+        (Outcome.NOT_SPREAD, "see a part of the neighbourhood only, since flat directions have not been explored"),
+        (Outcome.OVERHEATED, "are too high, since their chains are too hot"),
     ):
         steps = [str(step) for step, found in doubts if found is outcome]
         if steps:

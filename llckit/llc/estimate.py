@@ -11,7 +11,7 @@ from torch import nn
 from llckit.errors import EstimationError, InputError
 from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
-from llckit.llc.plateau import BELIEVED, estimate_on_plateau
+from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import choose_scale
 from llckit.posterior import Observable, Selection, Task
@@ -104,6 +104,6 @@ def estimate_llc(
     else:
         scale = choose_scale(task, point, n_beta, localization)
         estimate = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
-    if on_failure == "raise" and estimate.outcome not in BELIEVED:
+    if on_failure == "raise" and not estimate.outcome.trusted:
         raise EstimationError(f"{estimate.outcome.value}: {estimate.outcome.advice}")
     return estimate

@@ -27,6 +27,11 @@ class Outcome(enum.Enum):
     DIVERGED = "diverged"
 
     @property
+    def trusted(self) -> bool:
+        """Whether the value is an LLC and its error bar honest, however wide."""
+        return self in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
+
+    @property
     def advice(self) -> str:
         """One sentence for the user."""
         return _ADVICE[self]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from llckit.llc.outcome import LLCEstimate, Outcome
+from llckit.llc.outcome import LLCEstimate
 from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale, choose_scale
 from llckit.posterior import Observable, Point, Task
@@ -17,7 +17,6 @@ FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
 LEAST = 3  # rungs
 STEADY = 0.02  # relative change per decade of nβ below which the default scale stays where it is
 DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked at
-BELIEVED = (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
 
 
 def estimate_on_plateau(
@@ -95,7 +94,7 @@ def steady(lower: LLCEstimate, higher: LLCEstimate) -> bool:
 
 
 def _sharp(estimate: LLCEstimate) -> bool:
-    return estimate.outcome in BELIEVED and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
+    return estimate.outcome.trusted and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
 
 
 def _named(estimate: LLCEstimate, rule: str) -> LLCEstimate:

@@ -15,7 +15,7 @@ from llckit.errors import InputError
 from llckit.llc.gradients import choose_gradients
 from llckit.llc.limit import Limit, ladder_limit
 from llckit.llc.outcome import LLCEstimate, Outcome
-from llckit.llc.plateau import BELIEVED, find_plateau
+from llckit.llc.plateau import find_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import Scale, choose_scale
 from llckit.posterior import Selection, Task
@@ -66,7 +66,7 @@ class ScaleProfile:
         Raises:
             InputError: fewer than five rungs did, or m is none of 1 to 4.
         """
-        good = np.array([e.outcome in BELIEVED for e in self.estimates])
+        good = np.array([e.outcome.trusted for e in self.estimates])
         return ladder_limit(self.n_beta[good], self.llc[good], self.mcse[good], multiplicity)
 
     def summary(self) -> str:
@@ -147,7 +147,7 @@ def scale_profile(
         scale = Scale(rung, default.localization, f"n_beta one of a ladder; {default.rule.split('; ')[-1]}")
         estimates.append(estimate_point(task, point, scale, settings))
     llc, mcse = (np.array([getattr(e, name) for e in estimates]) for name in ("llc", "mcse"))
-    usable = np.array([e.outcome in BELIEVED for e in estimates])
+    usable = np.array([e.outcome.trusted for e in estimates])
     stretch = find_plateau(ladder, llc, mcse, usable)
     weights = mcse[stretch] ** -2.0 if stretch is not None else None
     return ScaleProfile(

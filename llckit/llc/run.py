@@ -18,7 +18,7 @@ from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
 from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
-from llckit.llc.plateau import BELIEVED, estimate_on_plateau
+from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import REL_TOL, Settings, estimate_point
 from llckit.llc.profile import check_ladder
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
@@ -247,7 +247,7 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
         return candidate
     chosen = np.unique(np.linspace(0, len(store.steps) - 1, ANCHORS).astype(int)).tolist()
     anchors = [estimate_point(task, task.point(store.load(store.steps[i])), candidate, settings) for i in chosen]
-    believed = sum(anchor.outcome in BELIEVED for anchor in anchors)
+    believed = sum(anchor.outcome.trusted for anchor in anchors)
     if 2 * believed > len(anchors):
         return candidate
     return scale._replace(

@@ -79,7 +79,7 @@ def test_a_subset_whose_rank_is_too_small_is_doubled_until_it_is_not():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.zeros(20_000, 300)
     rows = torch.arange(len(inputs))
-    inputs[rows, torch.randint(300, (len(inputs),), generator=generator)] = 1  # one-hot: 512 samples miss a fifth of the inputs
+    inputs[rows, torch.randint(300, (len(inputs),), generator=generator)] = 1  # one-hot: 512 samples miss many
     model = nn.Linear(300, 1, bias=False)
     data = inputs, inputs @ model.weight.detach().T
     settings = chosen(model, data, squared_error)
