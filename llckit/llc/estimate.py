@@ -98,11 +98,14 @@ def estimate_llc(
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     point = task.point()
-    settings = choose_gradients(task, point, choose_scale(task, point, n_beta, localization), settings)
+    scale = choose_scale(task, point, n_beta, localization)
+    settings = choose_gradients(task, point, scale, settings)
     if n_beta is None:
-        estimate = estimate_on_plateau(task, point, settings, localization, progress=progress, observe=observe)
+        held = localization is not None
+        estimate = estimate_on_plateau(
+            task, point, scale, settings, hold_localization=held, progress=progress, observe=observe
+        )
     else:
-        scale = choose_scale(task, point, n_beta, localization)
         estimate = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
     if on_failure == "raise" and not estimate.outcome.trusted:
         raise EstimationError(f"{estimate.outcome.value}: {estimate.outcome.advice}")

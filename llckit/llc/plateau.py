@@ -10,7 +10,7 @@ import numpy as np
 
 from llckit.llc.outcome import LLCEstimate
 from llckit.llc.point import Settings, estimate_point
-from llckit.llc.settings import Scale, choose_scale
+from llckit.llc.settings import Scale
 from llckit.posterior import Observable, Point, Task
 
 FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
@@ -22,9 +22,10 @@ DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked
 def estimate_on_plateau(
     task: Task,
     point: Point,
+    scale: Scale,
     settings: Settings,
-    localization: float | None = None,
     *,
+    hold_localization: bool = False,
     progress: bool = False,
     observe: Mapping[str, Observable] | None = None,
 ) -> LLCEstimate:
@@ -38,15 +39,15 @@ def estimate_on_plateau(
     Args:
         task: model, data and loss.
         point: the checkpoint.
+        scale: n/ln n and the γ chosen there, see `choose_scale`.
         settings: what finds it.
-        localization: γ, or None; one that is given stays.
+        hold_localization: whether γ stays, as one does that the user gave.
         progress: whether a bar is shown (on a terminal).
         observe: functions of the model to evaluate at every draw.
 
     Returns:
         The estimate; `settings["rule"]` says how nβ and γ were chosen.
     """
-    scale = choose_scale(task, point, None, localization)
     first = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
     held = scale.rule.split("; ")[1]
 
@@ -71,7 +72,7 @@ def estimate_on_plateau(
         times = "" if decade == 0 else f"{10**decade} "
         return _named(found, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {held}")
     leans = abs(first.sensitivity_localization) > STEADY * abs(first.llc)
-    if localization is None and leans:
+    if leans and not hold_localization:
         found, decade, _ = climb((1.0, 0.1))
         if found is not None:
             times = "" if decade == 0 else f", a {10**decade}th of it"

@@ -240,9 +240,9 @@ def _choose(
 def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: Settings) -> Scale:
     """The scale at which the last checkpoint's λ̂ is flat, if most checkpoints can be measured there; else as given."""
     sharp = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, REL_TOL))
-    found = estimate_on_plateau(task, task.point(store.load(store.steps[-1])), sharp, scale.localization)
-    rules = found.settings["rule"].split("; ")[0], scale.rule.split("; ")[1]
-    candidate = Scale(found.n_beta, scale.localization, "; ".join(rules) + "; at the last checkpoint")
+    last = task.point(store.load(store.steps[-1]))
+    found = estimate_on_plateau(task, last, scale, sharp, hold_localization=True)
+    candidate = Scale(found.n_beta, scale.localization, found.settings["rule"] + "; at the last checkpoint")
     if candidate.n_beta == scale.n_beta:
         return candidate
     chosen = np.unique(np.linspace(0, len(store.steps) - 1, ANCHORS).astype(int)).tolist()
@@ -252,7 +252,7 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
         return candidate
     return scale._replace(
         rule=f"n_beta = n/ln(n), since {len(anchors) - believed} of {len(anchors)} checkpoints cannot be measured at "
-        f"{candidate.n_beta:.4g}, where the last one is flat; {rules[1]}"
+        f"{candidate.n_beta:.4g}, where the last one is flat; {scale.rule.split('; ')[1]}"
     )
 
 

@@ -28,7 +28,7 @@ from llckit.toys.tanh_net import TanhNet
 SAMPLES = 10_000  # n; the losses are population losses, so the data only say how many samples there would be
 WATANABE = "Watanabe, Algebraic Geometry and Statistical Learning Theory, 2009"
 AOYAGI_WATANABE = "Aoyagi & Watanabe, Neural Networks 18 (2005)"
-CULLEN = "Cullen, Estan-Ruiz, Danait & Li, arXiv 2603.01192"
+COUNTED = "weights less symmetries, equal to half the Hessian's rank"
 
 
 class Toy(NamedTuple):
@@ -268,9 +268,9 @@ def _quadratic_nets() -> list[Toy]:
         model = QuadraticNet(*generic_weights(p, units, pairs=pairs), pairs=pairs)
         inputs = "pairs" if pairs else "normal inputs"
         name = f"quadratic net, {units} units, {p} classes, {inputs}"
-        toys.append(_toy(name, "quadratic net", model, quadratic_net_llc(p, units, pairs=pairs), CULLEN))
+        toys.append(_toy(name, "quadratic net", model, quadratic_net_llc(p, units, pairs=pairs), COUNTED))
     first, second = fourier_addition(3)
     model = QuadraticNet(first, second, pairs=True)
     answer = quadratic_net_llc(3, len(first), pairs=True)
-    toys.append(_toy("quadratic net, addition mod 3", "quadratic net", model, answer, CULLEN))
+    toys.append(_toy("quadratic net, addition mod 3", "quadratic net", model, answer, COUNTED))
     return toys

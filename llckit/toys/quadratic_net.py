@@ -57,9 +57,9 @@ class QuadraticNet(nn.Module):
 
 
 def quadratic_net_llc(p: int, units: int, *, pairs: bool) -> tuple[float, int]:
-    """λ and m at a generic solution, half the number of weights less the symmetries.
+    """λ and m at a generic solution, half the number of weights less the symmetries, which is half the Hessian's rank.
 
-    Each unit has 3p weights and one scale, u → cu, w → w/c²: K(3p − 1)/2 (Cullen et al., arXiv 2603.01192). On pairs
+    Each unit has 3p weights and one scale, u → cu, w → w/c²: K(3p − 1)/2. On pairs
     u_ka + t, u_k(p+b) − t changes nothing either: K(3p − 2)/2, up to p³/2, where all functions on pairs are reached.
 
     Args:

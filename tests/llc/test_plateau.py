@@ -11,6 +11,7 @@ import llckit as lk
 from llckit.llc import estimate, plateau
 from llckit.llc.plateau import estimate_on_plateau, steady
 from llckit.llc.point import Settings
+from llckit.llc.settings import choose_scale
 from llckit.toys import LinearNet, Quadratic, catalog, deepest_point, quadratic_energy
 from llckit.toys.linear_nets import matrix_loss
 from llckit.toys.potentials import potential_loss
@@ -58,10 +59,6 @@ def search(monkeypatch):
 
     def run(curve, changes=None, *, leaning=0.0, given=None):
         rungs = []
-        chosen = plateau.choose_scale
-
-        def scale_of(*args):
-            return chosen(*args)._replace(localization=GAMMA)
 
         def fake(task, point, scale, settings, **kwargs):
             t, g = scale.n_beta / DEFAULT, scale.localization / GAMMA
@@ -71,10 +68,10 @@ def search(monkeypatch):
             base = made_up(curve(t, g), leaning=leaning, **more)
             return dataclasses.replace(base, **(changes or {}).get(at, {}))
 
-        monkeypatch.setattr(plateau, "choose_scale", scale_of)
         monkeypatch.setattr(plateau, "estimate_point", fake)
         task = lk.Task(Quadratic(torch.ones(2)), DATA, potential_loss)
-        found = estimate_on_plateau(task, task.point(), Settings(), given)
+        scale = choose_scale(task, task.point(), None, given)._replace(localization=GAMMA)
+        found = estimate_on_plateau(task, task.point(), scale, Settings(), hold_localization=given is not None)
         return found, rungs
 
     return run
@@ -254,7 +251,8 @@ SETTINGS = Settings(num_chains=128, num_burnin=50, num_draws=100, sampler=lk.hmc
 
 def real_search(model, loss_fn, localization=None):
     task = lk.Task(model, (torch.zeros(10_000, 1),), loss_fn)
-    return estimate_on_plateau(task, task.point(), SETTINGS, localization)
+    scale = choose_scale(task, task.point(), None, localization)
+    return estimate_on_plateau(task, task.point(), scale, SETTINGS, hold_localization=localization is not None)
 
 
 def test_a_quadratic_stays_at_the_default():
