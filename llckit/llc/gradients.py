@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from llckit.errors import InputError
 from llckit.llc.point import Settings
-from llckit.llc.settings import Scale
-from llckit.posterior import LocalPosterior, Point, Task, curvature, depth_below, saved_bytes
+from llckit.llc.settings import RESOLUTION, Scale
+from llckit.posterior import LocalPosterior, Point, Task, behavioral_task, curvature, depth_below, saved_bytes
 from llckit.sampling import Sampler
 
 AFFORDABLE = 4096  # samples: the full loss is taken up to here
@@ -26,7 +28,8 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     ½ nβ gᵀH⁺g for its gradient g, is below 0.1; so it is where single samples have no residual at w*, and with label
     noise it is in the hundreds. And its Hessian has the full one's rank, as far as doubling S can tell: the effective
     dimension Σ th/(th + γ), t = nβ, changes by 1 % at most. S has 512 samples, doubled as long as that is a quarter of
-    all. Otherwise minibatches of 512 are taken, with a control variate.
+    all. Otherwise minibatches of 512 are taken: they guide trajectories that all samples accept or reject (`Guide`), or
+    where the loss has no behavioral counterpart are the gradients themselves, with a control variate.
 
     Args:
         task: model, data and loss.
@@ -52,14 +55,16 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
                 "use batch_size"
             )
         return dataclasses.replace(settings, gradients="fixed subset, given")
-    if isinstance(settings.sampler, Sampler) or settings.batch_size is not None:
+    if isinstance(settings.sampler, Sampler):
         return dataclasses.replace(settings, gradients="all samples" if settings.batch_size is None else "minibatches")
+    if settings.batch_size is not None:
+        return _minibatches(task, point, settings, settings.batch_size, "given")
     if n <= AFFORDABLE or not saved_bytes(task, point) or not point.samples.is_indexable:
         return dataclasses.replace(settings, gradients="all samples, which is affordable")
     shift = _shift(task, point, scale, SMALLEST_SUBSET, settings.seed)
     if shift > SHIFT:
-        reason = f"minibatches, since the minimum of a fixed subset lies {shift:.3g} below w*"
-        return dataclasses.replace(settings, batch_size=MINIBATCH, gradients=reason)
+        reason = f"since the minimum of a fixed subset lies {shift:.3g} below w*"
+        return _minibatches(task, point, settings, MINIBATCH, reason)
     size = SMALLEST_SUBSET
     smaller = _effective_dimension(task, point, scale, size, settings.seed)
     while SPARING * size <= n:
@@ -67,8 +72,18 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
         if abs(larger - smaller) <= SATURATED * larger:
             return dataclasses.replace(settings, subset=size, gradients="fixed subset: it has its minimum at w*")
         size, smaller = 2 * size, larger
-    reason = "minibatches, since a fixed subset would have to hold most samples"
-    return dataclasses.replace(settings, batch_size=MINIBATCH, gradients=reason)
+    return _minibatches(task, point, settings, MINIBATCH, "since a fixed subset would have to hold most samples")
+
+
+def _minibatches(task: Task, point: Point, settings: Settings, size: int, reason: str) -> Settings:
+    try:
+        if point.samples.is_indexable:
+            behavioral_task(task)
+            words = f"minibatches guide and all samples decide, {reason}"
+            return dataclasses.replace(settings, batch_size=size, guided=True, gradients=words)
+    except InputError as error:
+        reason += f"; they cannot guide: {error}"
+    return dataclasses.replace(settings, batch_size=size, gradients=f"minibatches, {reason}")
 
 
 def _posterior(task: Task, point: Point, scale: Scale, size: int, seed: int) -> LocalPosterior:
@@ -82,5 +97,6 @@ def _shift(task: Task, point: Point, scale: Scale, size: int, seed: int) -> floa
 
 def _effective_dimension(task: Task, point: Point, scale: Scale, size: int, seed: int) -> float:
     spectrum = curvature(_posterior(task, point, scale, size, seed))
-    stiffness = scale.n_beta * spectrum.values.clamp_min(0)
+    resolved = spectrum.values > RESOLUTION * spectrum.largest  # the rest is rounding, and may be of many directions
+    stiffness = scale.n_beta * torch.where(resolved, spectrum.values, 0.0)
     return float((spectrum.weights * stiffness / (stiffness + max(scale.localization, 1e-12))).sum())

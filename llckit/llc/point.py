@@ -13,7 +13,7 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.llc.outcome import Z95, LLCEstimate, Outcome
 from llckit.llc.settings import Scale, choose_num_chains
-from llckit.posterior import LocalPosterior, Observable, Point, Task, depth_below, observing
+from llckit.posterior import Guide, LocalPosterior, Observable, Point, Task, depth_below, observing
 from llckit.sampling import Sampler, baoab, ess_bulk, hmc, mcse_mean, rhat, sample
 from llckit.sampling.driver import SMALLEST
 
@@ -38,6 +38,7 @@ class Settings:
     seed: int = 0
     batch_size: int | None = None
     subset: int | None = None
+    guided: bool = False  # whether minibatches guide trajectories that the full loss accepts or rejects
     gradients: str = ""  # which samples a gradient takes and why, in words
 
     def __post_init__(self) -> None:
@@ -54,10 +55,10 @@ class Settings:
             raise InputError(f'sampler is {self.sampler!r}; expected "auto" or a sampler such as llckit.hmc()')
 
     def choose_sampler(self) -> Sampler:
-        """The sampler given, or for "auto" the one that fits the gradients: exact ones, or those of minibatches."""
+        """The sampler given, or for "auto" the one that fits the gradients: exact or guiding ones, or noisy ones."""
         if isinstance(self.sampler, Sampler):
             return self.sampler
-        return hmc() if self.batch_size is None else baoab()
+        return hmc() if self.batch_size is None or self.guided else baoab()
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
@@ -91,6 +92,8 @@ def estimate_point(
     sampler = settings.choose_sampler()
     seen = point if settings.subset is None else point.thinned(settings.subset, settings.seed)
     posterior = LocalPosterior(task, seen, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
+    if settings.guided and settings.batch_size is not None:
+        sampler = hmc(guide=Guide(posterior, task, settings.batch_size))
     trace = sample(
         posterior,
         sampler,

@@ -217,7 +217,7 @@ def _choose(
     asked |= {"sampler": settings.choose_sampler().name, "batch_size": settings.batch_size, "subset": settings.subset}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
-    gradients = "batch_size", "subset", "gradients"
+    gradients = "batch_size", "subset", "guided", "gradients"
     if {*Scale._fields, *gradients, "step", "fingerprint"} <= kept.keys() and kept["step"] in store:
         fingerprint = _fingerprint(task, task.point(store.load(kept["step"])))
         if kept["fingerprint"] == fingerprint:

@@ -4,6 +4,7 @@ from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.curvature import Spectrum, curvature
 from llckit.posterior.data import Samples
 from llckit.posterior.descent import depth_below
+from llckit.posterior.guide import Guide
 from llckit.posterior.loading import load_task
 from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
 from llckit.posterior.observables import Observable, observing
@@ -12,6 +13,7 @@ from llckit.posterior.task import Point, Task
 
 __all__ = [
     "Energy",
+    "Guide",
     "LocalPosterior",
     "Observable",
     "Point",

@@ -16,7 +16,7 @@ from llckit.posterior.task import PROBE, Point, Task, _Loss
 CHUNK = 1024  # samples per forward when the targets are made
 
 
-def behavioral_task(task: Task) -> Task:
+def behavioral_task(task: Task) -> BehavioralTask:
     """The same model and inputs, with the checkpoint's own outputs as targets.
 
     K(w) = c · mean_i KL(p_{w*}(x_i) ‖ p_w(x_i)) if the loss is invariant under adding a constant to a sample's
@@ -36,10 +36,12 @@ def behavioral_task(task: Task) -> Task:
     """
     if not isinstance(task, Task):
         raise InputError(f"task is a {type(task).__name__}; expected llckit.Task(model, data, loss_fn)")
-    return task if task.behavioral else _BehavioralTask(task)
+    return task if isinstance(task, BehavioralTask) else BehavioralTask(task)
 
 
-class _BehavioralTask(Task):
+class BehavioralTask(Task):
+    """A task whose loss is the distance from the checkpoint's own outputs; see `behavioral_task`."""
+
     behavioral = True
 
     def __init__(self, task: Task) -> None:
@@ -125,7 +127,12 @@ class _BehavioralTask(Task):
         return self._divergence(self._run(model, inputs)[0], target)
 
     def point(self, state: Mapping[str, Tensor] | None = None) -> Point:
-        weights, fixed, samples = super().point(state)
+        """The checkpoint with its own outputs as targets; see `Task.point`."""
+        return self.from_outputs(super().point(state))
+
+    def from_outputs(self, point: Point) -> Point:
+        """A checkpoint of the user's task with the outputs of its own as targets."""
+        weights, fixed, samples = point
         named = {f"model.{name}": value for name, value in self.named(weights, fixed).items()}
         outputs = _Loss(self.model, lambda model, batch: self._run(model, batch)[0])
         with torch.no_grad():

@@ -96,6 +96,24 @@ class LocalPosterior:
         grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
+    def with_noisy_gradient(self, weights: Tensor, indices: Tensor) -> Energy:
+        """Excess and potential from all samples, without their gradient, which comes from a minibatch.
+
+        Args:
+            weights: shape (rows, dim).
+            indices: shape (rows, batch), the minibatches.
+
+        Returns:
+            Exact energies, and an unbiased gradient.
+        """
+        loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        with torch.no_grad():
+            for batch, length in self.point.samples.chunks(self._chunk(len(weights))):
+                loss += self._task.losses(weights, self.point, batch) * (length / self.point.samples.n)
+        noisy = self(weights, indices)
+        excess = self.n_beta * (loss - self.loss)
+        return Energy(excess, excess + 0.5 * self.localization * noisy.distance2, noisy.grad, noisy.distance2)
+
     def thinned(self, size: int) -> LocalPosterior:
         """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.
 
@@ -128,7 +146,7 @@ class LocalPosterior:
 
     def _loss_and_grad(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         n = self.point.samples.n
-        size = max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * len(weights)))
+        size = self._chunk(len(weights))
         weights = weights.detach().requires_grad_()
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
         grad: Tensor | None = None
@@ -140,6 +158,9 @@ class LocalPosterior:
             grad = piece if grad is None else grad.add_(piece)
         assert grad is not None  # there is at least one sample
         return loss, grad
+
+    def _chunk(self, rows: int) -> int:
+        return max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * rows))
 
 
 def saved_bytes(task: Task, point: Point) -> int:

@@ -76,6 +76,10 @@ class Noise:
         draws = [torch.randint(high, (size,), generator=generator) for generator in self._rows]
         return torch.stack(draws).to(self._like.device)
 
+    def common_integers(self, high: int, size: int) -> Tensor:
+        """Integers below `high`, shape (size,), for all rows."""
+        return torch.randint(high, (size,), generator=self._shared).to(self._like.device)
+
     def common(self) -> float:
         """One uniform number for all rows."""
         return float(torch.rand((), generator=self._shared, dtype=torch.float64))
@@ -95,6 +99,7 @@ class Sampler(NamedTuple):
         init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).
         needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
+        guided: whether it follows other gradients than those of the potential it is given, whose energies it needs.
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
         num_burnin: warm-up steps unless the user says otherwise.
@@ -108,6 +113,7 @@ class Sampler(NamedTuple):
     init: Callable[[Tensor, Potential, Callable[[], float]], State]
     step: Callable[[State, Potential, Noise], tuple[State, Info]]
     needs_full_loss: bool
+    guided: bool = False
     adapt: Callable[[State, Info], State] = lambda state, info: state
     freeze: Callable[[State], State] = lambda state: state
     num_burnin: int = 1000

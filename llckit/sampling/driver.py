@@ -98,7 +98,7 @@ def sample(
     Raises:
         InputError: minibatches for a sampler that needs the full loss.
     """
-    if batch_size is not None and sampler.needs_full_loss:
+    if batch_size is not None and sampler.needs_full_loss and not sampler.guided:
         raise InputError(
             f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, or use baoab"
         )
@@ -108,7 +108,8 @@ def sample(
     def potential(weights: Tensor) -> Energy:
         if batch_size is None:
             return posterior(weights)
-        return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
+        indices = noise.integers(posterior.point.samples.n, batch_size)
+        return posterior.with_noisy_gradient(weights, indices) if sampler.guided else posterior(weights, indices)
 
     def stiffest() -> float:
         seen = posterior if batch_size is None else posterior.thinned(max(batch_size, CURVATURE_SAMPLES))

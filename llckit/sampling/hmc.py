@@ -13,11 +13,12 @@ from llckit.errors import InputError
 from llckit.posterior import Energy
 from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
-from llckit.sampling.metropolis import kinetic_change, metropolis
+from llckit.sampling.metropolis import acceptance_of, kinetic_change, metropolis
 
 SHORT, LONGEST = 10, 512  # leapfrogs
 TARGET_ACCEPTANCE = 0.85
 SHORTEST = 4.0  # a step is at least ε divided by this
+GUIDED_DRAWS = 400  # before the first look: fewer are accepted, and R-hat needs some independent ones
 FIRST_SEARCH, SEARCH_EVERY = 40, 15  # steps of the warm-up
 
 
@@ -25,7 +26,8 @@ class HMCState(NamedTuple):
     """Position, its energy, the step size with what steers it, and how long long trajectories are.
 
     `turn` is the number of leapfrogs after which chains turn back (0 while it is not known), `adapted` counts the
-    warm-up's steps, and `searching` says whether the next one measures `turn`.
+    warm-up's steps, `searching` says whether the next one measures `turn`, and `accuracy` is what the last one's
+    acceptance would be in the potential that it followed.
     """
 
     weights: Tensor
@@ -34,9 +36,13 @@ class HMCState(NamedTuple):
     turn: float = 0.0
     adapted: int = 0
     searching: bool = False
+    accuracy: float = 1.0
 
 
-def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None) -> Sampler:
+Guides = Callable[[Callable[[int, int], Tensor]], Callable[[Tensor], Energy]]
+
+
+def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, guide: Guides | None = None) -> Sampler:
     """Hamiltonian Monte Carlo (Duane et al. 1987; Neal, arXiv 1206.1901), exact for every step size.
 
     A trajectory of ℓ leapfrogs p ← p − ε/2 ∇U(w), w ← w + εp, p ← p − ε/2 ∇U(w) from p ~ N(0, 1) is accepted with
@@ -48,10 +54,17 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None) -> 
     taken, the later ones counting more. A step that the user has not fixed varies from one trajectory to the next,
     ε 4^(−u²) with uniform u: valleys that narrow away from w* are entered by the shorter ones.
 
+    With a guide a trajectory follows a potential Ũ that is chosen anew for each, without regard to where chains are,
+    and is accepted by U: leapfrogs of any potential keep volume and can be reversed, so the result is exact for every
+    guide (Neal, arXiv 1206.1901, "Using approximations to compute the trajectory"), and costs gradients of Ũ and one
+    energy of U a trajectory. The step is then adapted to the energy error in Ũ.
+
     Args:
         step_size: ε, fixed; None finds it: first 1/√k with k the largest curvature of U, then dual averaging during
             the warm-up to an acceptance of 0.85, pooled over chains.
         max_leapfrogs: takes ℓ uniform on 1 … `max_leapfrogs` instead.
+        guide: gives Ũ, drawing integers for all chains by what it is called with, such as `llckit.posterior.Guide`;
+            None follows U.
 
     Returns:
         The sampler.
@@ -82,29 +95,35 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None) -> 
             length = choose_length(state.turn, noise)
             if step_size is None:
                 size *= SHORTEST ** -(noise.common() ** 2)
+        follow = potential if guide is None else guide(noise.common_integers)
+        first = state.energy if guide is None else follow(state.weights)
         start = noise.normal(state.weights.shape[1])
-        momentum, weights, energy = start.clone(), state.weights, state.energy
+        momentum, weights, energy = start.clone(), state.weights, first
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             weights = torch.add(weights, momentum, alpha=size)
-            energy = potential(weights)
+            energy = follow(weights)
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             leapfrogs += 1
             if state.searching and _turned(weights - state.weights, momentum):
                 break
         if state.searching:
             state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
-        change = energy.potential - state.energy.potential + kinetic_change(start, momentum)
+        kinetic = kinetic_change(start, momentum)
+        accuracy = float(acceptance_of(energy.potential - first.potential + kinetic).mean())
+        if guide is not None:
+            energy, leapfrogs = potential(weights), leapfrogs + 1
+        change = energy.potential - state.energy.potential + kinetic
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
-        return state._replace(weights=weights, energy=energy), Info(
-            energy, weights, acceptance, leapfrogs, state.step_size.value
-        )
+        state = state._replace(weights=weights, energy=energy, accuracy=accuracy)
+        return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value)
 
-    steer, settle = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
+    _, settle = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
 
     def adapt(state: HMCState, info: Info) -> HMCState:
-        state = steer(state, info)
+        if step_size is None:
+            state = state._replace(step_size=state.step_size.update(state.accuracy, TARGET_ACCEPTANCE))
         since = state.adapted + 1 - FIRST_SEARCH
         searching = max_leapfrogs is None and since >= 0 and since % SEARCH_EVERY == 0
         return state._replace(adapted=state.adapted + 1, searching=searching)
@@ -120,8 +139,9 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None) -> 
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=True,
+        guided=guide is not None,
         num_burnin=150,
-        min_draws=150,
+        min_draws=150 if guide is None else GUIDED_DRAWS,
     )
 
 

@@ -25,9 +25,14 @@ def metropolis(
     Returns:
         Weights, their energy, and the acceptance probabilities, shape (rows,).
     """
-    acceptance = torch.where(torch.isfinite(change), (-change).clamp(max=0).exp(), 0.0)
+    acceptance = acceptance_of(change)
     accept = noise.uniform() < acceptance
     return *keep(accept, proposal, proposed, weights, energy), acceptance
+
+
+def acceptance_of(change: Tensor) -> Tensor:
+    """min(1, exp(−ΔH)), and 0 where ΔH is not finite."""
+    return torch.where(torch.isfinite(change), (-change).clamp(max=0).exp(), 0.0)
 
 
 def keep(accept: Tensor, proposal: Tensor, proposed: Energy, weights: Tensor, energy: Energy) -> tuple[Tensor, Energy]:

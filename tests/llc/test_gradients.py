@@ -66,13 +66,35 @@ def test_without_residuals_a_subset_is_safe():
     assert found.loss < 1e-12
 
 
-def test_with_label_noise_minibatches_are_taken_and_the_reason_is_told():
+def test_with_label_noise_minibatches_guide_and_the_reason_is_told():
     settings = chosen(*regression(1.0))
-    assert (settings.batch_size, settings.subset) == (MINIBATCH, None)
+    assert (settings.batch_size, settings.subset, settings.guided) == (MINIBATCH, None, True)
     # ½ nβ gᵀH⁻¹g of a random subset of m is about nβ σ² DIM/m (1 − m/n), for the mean square error: about 6 here
     shift = float(settings.gradients.split()[-3])
     assert 1 < shift < 25
-    assert settings.gradients.startswith("minibatches, since the minimum of a fixed subset lies")
+    assert settings.gradients.startswith(
+        "minibatches guide and all samples decide, since the minimum of a fixed subset lies"
+    )
+
+
+def test_with_label_noise_the_estimate_is_that_of_all_samples():
+    model, data, loss_fn = regression(1.0)
+    for size in (None, 64):
+        found = lk.estimate_llc(model, data, loss_fn, n_beta=SCALE.n_beta, batch_size=size, progress=False)
+        curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
+        exact = float(0.5 * (curvatures / (curvatures + found.localization)).sum())
+        assert found.settings["sampler"] == "hmc"
+        assert found.settings["batch_size"] == (size or MINIBATCH)
+        assert found.outcome is lk.Outcome.CONVERGED
+        assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
+
+
+def test_a_loss_whose_outputs_cannot_be_seen_is_not_guided():
+    model, data, _ = regression(1.0)
+    settings = chosen(model, data, lambda m, batch: (batch[0] @ m.weight.T - batch[1]).square().mean(1))
+    assert (settings.batch_size, settings.guided) == (MINIBATCH, False)
+    assert "they cannot guide: loss_fn calls model(...) 0 times" in settings.gradients
+    assert settings.choose_sampler().name == "baoab"
 
 
 def test_a_subset_whose_rank_is_too_small_is_doubled_until_it_is_not():
@@ -89,6 +111,7 @@ def test_a_subset_whose_rank_is_too_small_is_doubled_until_it_is_not():
 
 def test_what_the_user_gives_stays():
     assert chosen(*regression(0.0), batch_size=64).batch_size == 64
+    assert chosen(*regression(0.0), batch_size=64, sampler=lk.baoab()).gradients == "minibatches"
     given = chosen(*regression(0.0), sampler=lk.hmc())
     assert (given.batch_size, given.subset) == (None, None)
     assert given.gradients == "all samples"
@@ -139,6 +162,7 @@ def test_the_heat_of_minibatches_is_taken_off():
         data,
         squared_error,
         batch_size=16,
+        sampler=lk.baoab(),
         n_beta=n_beta,
         localization=gamma,
         num_chains=64,

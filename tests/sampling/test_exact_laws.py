@@ -29,6 +29,21 @@ def test_hmc_samples_a_quadratic_exactly(quadratic):
     assert near((trace.excess - expected) ** 2, variance)
 
 
+def test_hmc_is_exact_whatever_guides_it(quadratic):
+    posterior = quadratic(H, n_beta=T, localization=GAMMA, rows=32)
+    shapes = [H * torch.tensor(scale, dtype=torch.float64) for scale in ((0.7, 0.6, 0.5, 1.0), (0.9, 0.5, 2.0, 1.0))]
+    guides = [quadratic(shape, n_beta=T, localization=GAMMA, rows=32) for shape in shapes]
+    sampler = hmc(guide=lambda draw: guides[int(draw(2, 1))])
+    trace = sample(posterior, sampler, num_draws=600, max_grad_evals=100_000)
+    expected = float(0.5 * (T * H / K).sum())
+    assert near(trace.excess, expected)
+    assert mcse_mean(trace.excess) < 0.02 * expected
+    assert near(trace.virial, 4.0)
+    # accepted by the guides' own energies, chains would have about this
+    theirs = np.mean([float(0.5 * (T * H / (T * shape + GAMMA)).sum()) for shape in shapes])
+    assert theirs > expected + 10 * mcse_mean(trace.excess)
+
+
 def test_hmc_has_the_covariance_of_the_posterior(quadratic):
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     values = torch.tensor([50.0, 5.0, 0.0], dtype=torch.float64)

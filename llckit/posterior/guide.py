@@ -1,0 +1,61 @@
+"""A cheap stand-in for the posterior: trajectories follow it, and the posterior itself accepts or rejects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from llckit.posterior.behavioral import behavioral_task
+from llckit.posterior.local import Energy, LocalPosterior
+from llckit.posterior.task import Task
+
+
+class Guide:
+    """Ũ_B(w) = nβ (K_B(w) + ∇L(w*)·(w − w*)) + γ/2 ‖w − w*‖², with K_B the behavioral loss of a minibatch B.
+
+    The loss of a minibatch has its minimum far from w* wherever single samples keep a residual there, such as the
+    noise of their labels. The distance from w*'s own outputs has none: w* is its minimum on every minibatch, and its
+    curvature is that of the loss but for the residuals' share, which averages out over all samples.
+
+    Args:
+        posterior: what it stands in for.
+        task: of that posterior.
+        size: samples in B.
+
+    Raises:
+        InputError: the task has no behavioral loss, or its samples cannot be drawn singly.
+    """
+
+    def __init__(self, posterior: LocalPosterior, task: Task, size: int) -> None:
+        self._posterior = posterior
+        self._task = teacher = behavioral_task(task)
+        self._point = posterior.point if task.behavioral else teacher.from_outputs(posterior.point)
+        self._size = size
+
+    def __call__(self, draw: Callable[[int, int], Tensor]) -> Callable[[Tensor], Energy]:
+        """The stand-in of a new minibatch, the same for all rows.
+
+        Args:
+            draw: `size` integers below n, given (n, size).
+
+        Returns:
+            A potential.
+        """
+        batch = self._point.samples.gather(draw(self._point.samples.n, self._size))
+        center, slope = self._point.weights, self._posterior.loss_grad
+        n_beta, localization = self._posterior.n_beta, self._posterior.localization
+
+        def potential(weights: Tensor) -> Energy:
+            away = weights - center
+            with torch.enable_grad():
+                inside = weights.detach().requires_grad_()
+                losses = self._task.losses(inside, self._point, batch)
+                (grad,) = torch.autograd.grad(losses.sum(), inside)
+            excess = n_beta * (losses.detach() + (away @ slope).double())
+            distance2 = away.square().sum(1, dtype=torch.float64)
+            grad = (grad + slope) * n_beta[:, None].to(grad.dtype) + away * localization[:, None].to(grad.dtype)
+            return Energy(excess, excess + 0.5 * localization * distance2, grad, distance2)
+
+        return potential
