@@ -56,12 +56,12 @@ def estimate_on_plateau(
         last = first
         for decade in range(1, DECADES + 1):
             if not _sharp(last):
-                return None, 0, "this estimate is not sharp enough to tell"
+                return None, 0, f"this estimate cannot tell: {last.outcome.value}"
             n_beta, gamma = (factor**decade for factor in factors)
             moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
             rung = estimate_point(task, point, moved, settings, progress=progress, observe=observe)
             if not _sharp(rung):
-                return None, 0, f"{decade} decades on: {rung.outcome.value}"
+                return None, 0, f"{decade} decade{'s' * (decade > 1)} on: {rung.outcome.value}"
             if steady(last, rung):
                 return last, decade - 1, ""
             last = rung

@@ -122,6 +122,8 @@ def estimate_point(
     virial = float(trace.virial.mean()) / task.dim if sampled else math.nan
     virial_error = mcse_mean(trace.virial) / task.dim if sampled else math.nan
     deviation = excess - excess.mean()
+    # The virial's surplus is twice what heat adds to all directions; where no test rejects it, the LLC may hold it all.
+    hottest = VIRIAL_LIMIT * (1.0 if sampler.needs_full_loss else min(1.0, 2 * abs(llc) / task.dim))
     depth, _ = depth_below(whole)
     if trace.diverged:
         outcome = Outcome.DIVERGED
@@ -131,7 +133,7 @@ def estimate_point(
         outcome = Outcome.NOT_MIXED
     elif virial + 3 * virial_error < 1 - VIRIAL_LIMIT:
         outcome = Outcome.NOT_SPREAD
-    elif virial - 3 * virial_error > 1 + VIRIAL_LIMIT or heat > HEAT_LIMIT * abs(llc):
+    elif virial - 3 * virial_error > 1 + hottest or heat > HEAT_LIMIT * abs(llc):
         outcome = Outcome.OVERHEATED
     elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), SMALLEST):
         outcome = Outcome.BUDGET_EXHAUSTED

@@ -77,8 +77,9 @@ def sample(
     """Run all chains of one checkpoint from w*.
 
     Draws are added until their mean is known to `rel_tol`, or the budget ends, or chains have fallen below w* for good:
-    there is nothing to measure then. Chains that turn out not to have mixed
-    (see `settled`) are warmed up again where they are, twice as long: landscapes can be sharper away from w*.
+    there is nothing to measure then. Chains that turn out not to have mixed (see `settled`) are warmed up again where
+    they are, twice as long: landscapes can be sharper away from w*. Where that would take more than half of the budget,
+    the first half of the draws is left out instead.
 
     Args:
         posterior: the potential, one row a chain.
@@ -176,9 +177,14 @@ def sample(
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
                     done = (mixed and error <= goal) or fallen(excess)
                     if not mixed:
-                        break
+                        warm_up = 2 * max(burnin, look) * spent / (warmed + look)
+                        if spent + warm_up <= max_grad_evals / 2:
+                            break
+                        mixed, early = True, look // 2  # no budget for another: what came first is left out instead
+                        warmed += early
+                        del records[:early], seen[:early]
                     needed = 1.05 * look * (error / goal) ** 2
-                    look = math.ceil(np.clip(needed, GROWTH[0] * look, GROWTH[1] * look))
+                    look = math.ceil(min(np.fmax(needed, GROWTH[0] * look), GROWTH[1] * look))
                     bar.total = warmed + look
                     bar.set_postfix(llc=f"{excess.mean():.3g}±{error:.1g}", refresh=False)
             burnin = 2 * max(burnin, len(records))

@@ -59,6 +59,18 @@ def test_the_same_flat_direction_explored_is_fine():
     assert found.virial == pytest.approx(1, abs=4 * error)
 
 
+def test_a_few_hot_directions_do_not_hide_among_many_flat_ones():
+    # ε k = 3 makes the three curved directions 4 times as hot, and the virial of all 300 no more than 1.03
+    model, gamma = Quadratic(torch.tensor([1.0] * 3 + [0.0] * 297)), 100.0
+    settings = {"n_beta": 1000.0, "localization": gamma, "num_draws": 2000, "num_burnin": 300}
+    found = estimate(model, sampler=lk.sgld(step_size=3 / (1000 + gamma)), **settings)
+    assert found.virial < 1.15
+    assert found.llc > 3 * 1.5 * 1000 / 1100
+    assert found.outcome is lk.Outcome.OVERHEATED
+    cool = estimate(model, sampler=lk.sgld(step_size=0.05 / (1000 + gamma)), **settings)
+    assert cool.outcome is not lk.Outcome.OVERHEATED
+
+
 @pytest.mark.parametrize("stiffness", [0.3, 0.8, 2.0])
 def test_steps_too_large_are_told_and_heat_as_the_law_says(stiffness):
     curvatures, gamma = torch.tensor([1.0, 1.0, 1.0]), 5.0

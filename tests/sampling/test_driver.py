@@ -83,12 +83,15 @@ def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
     assert trace.num_burnin == 6 + 10 + 20 + 10 + 40
 
 
-def test_what_was_drawn_is_kept_where_the_budget_ends_in_another_warm_up(quadratic, monkeypatch):
+def test_the_first_half_is_left_out_where_there_is_no_budget_for_another_warm_up(quadratic, monkeypatch):
     monkeypatch.setattr(driver, "rhat", lambda excess: 2.0)
     sampler = hmc(max_leapfrogs=1)._replace(min_draws=10)
-    trace = sample(quadratic([1.0]), sampler, num_burnin=5, max_grad_evals=20)
-    assert len(trace.excess) == 10
-    assert trace.grad_evals == 20
+    posterior = quadratic([1.0])
+    trace = sample(posterior, sampler, num_burnin=5, max_grad_evals=20)
+    whole = sample(posterior, sampler, num_burnin=5, num_draws=15, max_grad_evals=20)
+    assert trace.grad_evals == whole.grad_evals == 20
+    assert trace.num_burnin == 5 + 5
+    assert (trace.excess == whole.excess[5:]).all()
 
 
 def test_a_loss_that_never_changes_ends_with_the_budget(potential):
