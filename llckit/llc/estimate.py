@@ -14,7 +14,7 @@ from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import choose_scale
-from llckit.posterior import Observable, Selection, Task
+from llckit.posterior import Observable, Selection, Task, behavioral_task
 from llckit.sampling import Sampler
 
 
@@ -35,6 +35,7 @@ def estimate_llc(
     subset: int | None = None,
     n: int | None = None,
     params: Selection = None,
+    behavioral: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -53,8 +54,8 @@ def estimate_llc(
         n_beta: nβ; None takes n/ln n, or 10, 100 or 1000 times that where only there λ̂ is flat in nβ (see
             `estimate_on_plateau`); `estimate.settings["rule"]` says which and why.
         localization: γ; None chooses it from the curvature and the size of the weights (see `choose_scale`).
-        sampler: "auto" is `hmc()` on the full loss or a fixed subset and `baoab()` on minibatches; or what `hmc(...)`,
-            `sgld(...)` … give.
+        sampler: "auto" is `hmc()` on the full loss, a fixed subset, or guided by minibatches, and `baoab()` where they
+            cannot guide; or what `hmc(...)`, `sgld(...)` … give.
         num_chains: chains, all run in one batch; None takes 8, and up to 256 where the model is so small that they are
             free.
         num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
@@ -62,13 +63,15 @@ def estimate_llc(
         rel_tol: standard error to reach, relative to λ̂ (taken as at least 0.1).
         max_grad_evals: gradients per chain, and at each nβ that is tried, after which sampling ends; the trajectory
             that crosses it is finished.
-        batch_size: samples per gradient for samplers that take minibatches.
+        batch_size: samples per gradient.
         subset: sample the loss of that many samples, fixed, in place of the full one; refused where their own minimum
             lies elsewhere. With both left open, `choose_gradients` decides, and
             `estimate.settings["gradients"]` says what and why: all samples up to 4096, else a fixed subset where it is
-            safe, else minibatches of 512.
+            safe, else minibatches of 512 that guide trajectories, which all samples accept or reject.
         n: number of samples, where rows of `data` are not what counts.
         params: what to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
+        behavioral: whether to measure the distance from the model's own outputs in place of the loss, see
+            `behavioral_task`: every model is a minimum of that.
         seed: of all randomness; row r of any estimate with this seed sees the same noise.
         device: where to compute; None stays where the model is.
         progress: whether a bar is shown (on a terminal).
@@ -97,6 +100,8 @@ def estimate_llc(
         subset=subset,
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
+    if behavioral:
+        task = behavioral_task(task)
     point = task.point()
     scale = choose_scale(task, point, n_beta, localization)
     settings = choose_gradients(task, point, scale, settings)

@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc.gradients import choose_gradients
-from llckit.llc.limit import Limit, ladder_limit
+from llckit.llc.limit import LEAST, Limit, ladder_limit
 from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.plateau import find_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import Scale, choose_scale
-from llckit.posterior import Selection, Task
+from llckit.posterior import Selection, Task, behavioral_task
 from llckit.sampling import Sampler
 
 BELOW, ABOVE, RUNGS = 10.0, 1000.0, 9  # the default ladder, around n/ln n: half a decade a rung
@@ -67,6 +67,10 @@ class ScaleProfile:
             InputError: fewer than five rungs did, or m is none of 1 to 4.
         """
         good = np.array([e.outcome.trusted for e in self.estimates])
+        if good.sum() < LEAST:
+            raise InputError(
+                f"{good.sum()} of {len(good)} rungs passed their checks; expected at least {LEAST}: see summary()"
+            )
         return ladder_limit(self.n_beta[good], self.llc[good], self.mcse[good], multiplicity)
 
     def summary(self) -> str:
@@ -103,6 +107,7 @@ def scale_profile(
     batch_size: int | None = None,
     n: int | None = None,
     params: Selection = None,
+    behavioral: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -124,6 +129,7 @@ def scale_profile(
         batch_size: samples per gradient.
         n: number of samples.
         params: what to sample.
+        behavioral: whether to measure the distance from the model's own outputs.
         seed: of all randomness; all rungs see the same noise.
         device: where to compute.
         progress: whether a bar is shown (on a terminal).
@@ -138,6 +144,8 @@ def scale_profile(
         num_chains, num_draws, num_burnin, sampler, rel_tol, max_grad_evals, seed=seed, batch_size=batch_size
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
+    if behavioral:
+        task = behavioral_task(task)
     point = task.point()
     default = choose_scale(task, point, None, localization)
     settings = choose_gradients(task, point, default, settings)

@@ -17,6 +17,7 @@ from llckit.posterior.data import Samples, Tree, tree_map
 from llckit.posterior.restriction import Selection, restrict
 
 PROBE = 8  # samples in the batch that tries the loss at the door
+CALLS = 20  # of a loss that draws random numbers, to see whether they change it
 NAMES_SHOWN = 5
 HALF = (torch.float16, torch.bfloat16)
 
@@ -293,7 +294,9 @@ class Task:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
+                state = torch.get_rng_state()
                 raw = self._module(batch)
+                draws = not torch.equal(state, torch.get_rng_state())
                 first = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
                 second = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
             except Exception as error:
@@ -310,6 +313,9 @@ class Task:
             )
         if not (math.isfinite(first.item()) and math.isfinite(second.item())):
             raise InputError(f"the loss is {first.item()} on the first {size} samples; expected a finite number")
+        for _ in range(CALLS if draws else 0):  # few samples may be dropped alike twice
+            if torch.isclose(first, second, rtol=1e-6, atol=0):
+                second = self.loss(weights, point.fixed, batch)
         if not torch.isclose(first, second, rtol=1e-6, atol=0):
             raise InputError(
                 f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
@@ -321,8 +327,7 @@ class Task:
                 "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
                 "model from outside), and neither detach() nor no_grad()"
             )
-        if raw.dim() == 0:
-            self._check_mean(point, batch, size, first.item())
+        self._check_mean(point, batch, size, per_sample=raw.dim() == 1)
         if self.samples.reread is not None:
             once, again = (self.loss(point.weights, point.fixed, batch).item() for batch in self.samples.reread)
             if not math.isclose(once, again, rel_tol=1e-6):
@@ -331,20 +336,34 @@ class Task:
                     "augments at random; expected one fixed value per index: switch the augmentation off"
                 )
 
-    def _check_mean(self, point: Point, batch: Tree, size: int, whole: float) -> None:
+    def _check_mean(self, point: Point, batch: Tree, size: int, per_sample: bool) -> None:
         half = size // 2
         if 2 * half != size:
             return
-        parts = [tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half)]
+        pieces = [batch, *(tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half))]
+        away = torch.randn(point.weights.shape, generator=torch.Generator().manual_seed(0)).to(point.weights)
+        elsewhere = point.weights + 0.1 * (float(point.weights.square().mean().sqrt()) or 1.0) * away
         try:
-            halves = [self.loss(point.weights, point.fixed, part).item() for part in parts]
+            with torch.no_grad():
+                here, there = (
+                    [self.loss(weights, point.fixed, piece).item() for piece in pieces]
+                    for weights in (point.weights, elsewhere)
+                )
         except Exception:
             return  # a loss made for one size of batch: nothing to compare with
-        total = sum(halves)
-        if math.isclose(whole, total, rel_tol=1e-3) and not math.isclose(2 * whole, total, rel_tol=1e-3):
+        whole, first, second = here
+        if math.isclose(2 * whole, first + second, rel_tol=1e-3, abs_tol=1e-12):
+            return
+        if math.isclose(whole, first + second, rel_tol=1e-3):
             raise InputError(
                 f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
                 'reduction="mean", or one loss per sample'
+            )
+        if per_sample or not _are_weighted_means(here, there):
+            raise InputError(
+                f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
+                f"{second:.6g}): samples of a batch act on each other, as by batch normalisation in training mode, or "
+                "by targets whose shape is broadcast against the outputs'; expected a mean over independent samples"
             )
 
     def _can_vmap(self) -> bool:
@@ -366,6 +385,15 @@ class Task:
         except Exception:
             return False
         return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def _are_weighted_means(here: list[float], there: list[float]) -> bool:
+    """Whether both triples are (t a + (1 − t) b, a, b) with one t, as where samples count unequally (tokens do)."""
+    (whole, a, b), (other, c, d) = here, there
+    if abs(a - b) <= 1e-2 * abs(whole):
+        return min(a, b) <= whole <= max(a, b)
+    share = (whole - b) / (a - b)
+    return 0 <= share <= 1 and abs(share * c + (1 - share) * d - other) <= 1e-3 * max(abs(c), abs(d))
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

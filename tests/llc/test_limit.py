@@ -161,5 +161,5 @@ def test_rungs_that_failed_their_checks_take_no_part(profile):
     without = np.arange(6) != 3
     expected = ladder_limit(profile.n_beta[without], profile.llc[without], profile.mcse[without], 2)
     assert failing(3).limit(2) == expected
-    with pytest.raises(lk.InputError, match="4 rungs; expected at least 5"):
+    with pytest.raises(lk.InputError, match="4 of 6 rungs passed their checks; expected at least 5"):
         failing(0, 3).limit(2)

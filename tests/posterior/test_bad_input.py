@@ -30,6 +30,12 @@ def model():
 
 
 outer = nn.Linear(3, 2)
+
+
+def normalised(model, batch):
+    return (F.batch_norm(model(batch[0]), None, None, training=True) - batch[1]).square().mean()
+
+
 BAD_LOSSES = {
     "nan": (lambda m, b: mse(m, b) * float("nan"), r"loss is nan on the first 8 samples; expected a finite"),
     "inf": (lambda m, b: mse(m, b) / 0, r"loss is inf"),
@@ -46,6 +52,14 @@ BAD_LOSSES = {
     "random": (lambda m, b: mse(m, b) * torch.rand(()), r"differs between two calls"),
     "noisy": (lambda m, b: mse(m, b) + 1e-3 * torch.randn(()), r"differs between two calls"),
     "dropout": (lambda m, b: mse(m, (F.dropout(b[0]), b[1])), r"differs between two calls.*dropout"),
+    "weak dropout": (lambda m, b: F.dropout(m(b[0]) - b[1], 0.02).square().mean(), r"differs between two calls"),
+    "training mode": (normalised, r"is no mean of the losses of its two halves .*batch normalisation in training mode"),
+    "by sample": (lambda m, b: normalised(m, b) * torch.ones(8), r"is no mean of the losses of its two halves"),
+    "broadcast": (
+        lambda m, b: (m(b[0])[:, :1] - b[1][:, 0]).square().mean(),
+        r"is no mean of .*targets whose shape is broadcast",
+    ),
+    "root": (lambda m, b: mse(m, b).sqrt(), r"is no mean of"),
     "fails": (lambda m, b: mse(m, (b[0][:, :2], b[1])), r"loss_fn failed on the first 8 samples: RuntimeError: mat1"),
     "swapped": (lambda b, m: mse(m, b), r"loss_fn failed on the first 8 samples: TypeError"),
     "torch loss": (nn.MSELoss(), r"loss_fn failed .*Expected loss_fn\(model, batch\)"),
@@ -57,6 +71,16 @@ def test_a_wrong_loss_is_refused(model, name):
     loss_fn, message = BAD_LOSSES[name]
     with pytest.raises(InputError, match=message):
         Task(model, (X, Y), loss_fn)
+
+
+def test_samples_may_count_unequally_as_tokens_do(model):
+    weights = torch.arange(1.0, N + 1)
+    data = X, Y, weights
+
+    def weighted(m, b):
+        return (b[2] * (m(b[0]) - b[1]).square().mean(1)).sum() / b[2].sum()
+
+    assert Task(model, data, weighted).n == N
 
 
 class Augmented(Dataset):
