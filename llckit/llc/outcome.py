@@ -76,7 +76,9 @@ class LLCEstimate:
         llc_per_chain: shape (chains,).
         llc_variance: Var[nβ L], which equals λ near a quasi-homogeneous minimum and needs no L(w*) (Imai 2019).
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L]: by how much λ̂ would grow at an e times larger nβ, to first order.
+        sensitivity_n_beta_mcse: its Monte Carlo standard error.
         sensitivity_localization: ∂λ̂/∂ln γ = −γ/2 Cov(nβ L, ‖w − w*‖²), likewise.
+        sensitivity_localization_mcse: its Monte Carlo standard error.
         observed: posterior mean and its standard error of each observed function, by name.
         depth: nβ (L(w*) − L(ŵ)) with ŵ the minimum that descent finds near w*, in the unit of the LLC; 0 at a minimum.
         virial: E[(w − w*)·∇U] / dim, which is 1 under the posterior: less where flat directions have not been explored,
@@ -97,7 +99,9 @@ class LLCEstimate:
     llc_per_chain: np.ndarray
     llc_variance: float
     sensitivity_n_beta: float
+    sensitivity_n_beta_mcse: float
     sensitivity_localization: float
+    sensitivity_localization_mcse: float
     observed: dict[str, tuple[float, float]]
     depth: float
     virial: float
@@ -147,7 +151,9 @@ class LLCEstimate:
             "mcse",
             "llc_variance",
             "sensitivity_n_beta",
+            "sensitivity_n_beta_mcse",
             "sensitivity_localization",
+            "sensitivity_localization_mcse",
             "depth",
             "virial",
             "rhat",
@@ -194,8 +200,9 @@ class LLCEstimate:
         return (
             f"LLC {self.llc:.4g} ± {self.mcse:.2g} (95 % interval {low:.4g} … {high:.4g})\n"
             f"at n_beta = {self.n_beta:.4g}, localization = {self.localization:.4g} ({self.settings['rule']})\n"
-            f"an e times larger n_beta would change it by {self.sensitivity_n_beta:+.2g}, "
-            f"an e times larger localization by {self.sensitivity_localization:+.2g}\n"
+            f"an e times larger n_beta would change it by {self.sensitivity_n_beta:+.2g} ± "
+            f"{self.sensitivity_n_beta_mcse:.1g}, an e times larger localization by "
+            f"{self.sensitivity_localization:+.2g} ± {self.sensitivity_localization_mcse:.1g}\n"
             f"variance estimate {self.llc_variance:.4g}; loss {self.loss:.6g}; gradient norm {self.grad_norm:.2g}"
             f"{self._above_minimum()}\n"
             f"{self.settings['sampler']}, {len(self.llc_per_chain)} chains x {self.settings['num_draws']} draws, "

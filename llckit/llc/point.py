@@ -122,6 +122,7 @@ def estimate_point(
     virial = float(trace.virial.mean()) / task.dim if sampled else math.nan
     virial_error = mcse_mean(trace.virial) / task.dim if sampled else math.nan
     deviation = excess - excess.mean()
+    with_distance = -scale.localization / 2 * deviation * (trace.distance2 - trace.distance2.mean())
     # The virial's surplus is twice what heat adds to all directions; where no test rejects it, the LLC may hold it all.
     hottest = VIRIAL_LIMIT * (1.0 if sampler.needs_full_loss else min(1.0, 2 * abs(llc) / task.dim))
     depth, _ = depth_below(whole)
@@ -145,7 +146,9 @@ def estimate_point(
         llc_per_chain=excess.mean(axis=0) - heat if sampled else np.full(chains, math.nan),
         llc_variance=variance,
         sensitivity_n_beta=float(excess.mean()) - variance if sampled else math.nan,
-        sensitivity_localization=-scale.localization / 2 * float(np.mean(deviation * trace.distance2)),
+        sensitivity_n_beta_mcse=mcse_mean(excess - deviation**2) if sampled else math.nan,
+        sensitivity_localization=float(with_distance.mean()) if sampled else math.nan,
+        sensitivity_localization_mcse=mcse_mean(with_distance) if sampled else math.nan,
         observed={name: (float(x.mean()), mcse_mean(x)) for name, x in trace.observed.items()} if sampled else {},
         depth=depth,
         virial=virial,

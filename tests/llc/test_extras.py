@@ -30,8 +30,9 @@ def test_sensitivities_are_the_closed_form_ones():
     exact = float((k * 20 / (k + 20) ** 2).sum() / 2)  # ∂λ̂/∂ln nβ = -∂λ̂/∂ln γ
     assert found.trace is not None
     deviation = found.trace.excess - found.llc
-    assert abs(found.sensitivity_n_beta - exact) <= 4 * mcse_mean(deviation**2)
-    assert abs(found.sensitivity_localization + exact) <= 4 * mcse_mean(10 * deviation * found.trace.distance2)
+    assert abs(found.sensitivity_n_beta - exact) <= 4 * found.sensitivity_n_beta_mcse <= exact
+    assert abs(found.sensitivity_localization + exact) <= 4 * found.sensitivity_localization_mcse <= exact
+    assert found.sensitivity_n_beta_mcse == pytest.approx(mcse_mean(deviation**2 - found.trace.excess), rel=1e-6)
     assert "localization by -" in found.summary()
 
 
