@@ -14,19 +14,12 @@ from tqdm import tqdm
 from llckit.errors import InputError
 from llckit.posterior import Energy, LocalPosterior, curvature
 from llckit.sampling.base import Noise, Sampler
-from llckit.sampling.diagnostics import MIN_DRAWS, mcse_mean, rhat
+from llckit.sampling.diagnostics import MIN_DRAWS, fallen, mcse_mean, settled
 
 NOISE_EVERY = 20  # draws between two measurements of the gradient's noise
 CURVATURE_SAMPLES = 2048  # are enough for a first step size
-RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
-VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains that lie below have yet to spread along flat directions
-FALLEN = 5.0  # standard errors below zero
-DRIFT_LIMIT = 4.0  # standard errors between the means of the first and the second half
-GROWTH = (
-    1.25,
-    2.0,
-)  # the next look comes after the draws that seem needed, within these multiples of what is there
+GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of what is there
 
 
 @dataclass(frozen=True)
@@ -200,52 +193,3 @@ def sample(
         else np.zeros(posterior.rows),
         observed={name: np.stack([values[name] for values in seen]) for name in (seen[0] if seen else ())},
     )
-
-
-def fallen(excess: np.ndarray) -> bool:
-    """Whether chains are below w*, so that it is no minimum: their means are negative by five standard errors.
-
-    Args:
-        excess: nβ (L(w) − L(w*)), shape (draws, chains).
-
-    Returns:
-        Whether they are; never for a single chain, whose error nobody knows.
-    """
-    means = excess.mean(axis=0)
-    return len(means) > 1 and means.mean() < -FALLEN * means.std(ddof=1) / math.sqrt(len(means))
-
-
-def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
-    """Whether chains that all began at w* have forgotten it, as far as their draws can tell.
-
-    Three signs: R-hat of the excess is at most 1.05; its mean does not drift, that is, the change from the first half
-    of each chain to the second is zero on average over chains to four standard errors; and the virial
-    E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than 5 % and three standard errors.
-
-    Args:
-        excess: nβ (L(w) − L(w*)), shape (draws, chains).
-        virial: (w − w*)·∇U(w), likewise.
-        dim: number of sampled parameters.
-
-    Returns:
-        Whether all three hold.
-    """
-    half = len(excess) // 2
-    change = excess[-half:].mean(axis=0) - excess[:half].mean(axis=0)
-    chains = len(change)
-    drifts = chains > 1 and abs(change.mean()) > DRIFT_LIMIT * change.std(ddof=1) / math.sqrt(chains)
-    return rhat(excess) <= RHAT_GOAL and not drifts and spread(virial, dim) > 1 - VIRIAL_TOLERANCE
-
-
-def spread(virial: np.ndarray, dim: int) -> float:
-    """How much of the posterior's spread chains have reached at most: E[(w − w*)·∇U]/dim and three standard errors.
-
-    Args:
-        virial: (w − w*)·∇U(w), shape (draws, chains).
-        dim: number of sampled parameters.
-
-    Returns:
-        1 or more where they may have reached all of it.
-    """
-    error = mcse_mean(virial)
-    return float(virial.mean() + 3 * (error if math.isfinite(error) else 0.0)) / dim

@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from llckit.errors import InputError
 from llckit.sampling import ess_bulk, ess_mean, mcse_mean, rhat
+from llckit.sampling.diagnostics import fallen, settled, spread
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -84,3 +86,85 @@ def test_the_input_is_not_changed():
 def test_a_wrong_shape_is_refused(name, shape):
     with pytest.raises(InputError, match=r"expected \(draws, chains\) with at least 4 draws"):
         OURS[name][0](np.zeros(shape))
+
+
+DIM = 5
+
+
+def clean(draws=400, chains=16, seed=0):
+    """Independent draws: excess ~ Gamma(2), and a virial of mean DIM."""
+    generator = np.random.default_rng(seed)
+    shape = draws, chains
+    return generator.gamma(2.0, size=shape), generator.gamma(DIM / 2, 2.0, size=shape)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_clean_draws_have_settled(seed):
+    assert settled(*clean(seed=seed), DIM)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_common_drift_is_noticed_before_rhat_notices(sign):
+    excess, virial = clean()
+    ramp = sign * np.linspace(0, 0.6, len(excess))[:, None]
+    assert rhat(excess + ramp) < 1.05, "else drift is not what is tested"
+    assert not settled(excess + ramp, virial, DIM)
+    either_way = ramp * np.where(np.arange(16) % 2, 1, -1)  # what is up here and down there is no drift
+    assert settled(excess + either_way, virial, DIM)
+
+
+def test_a_drift_within_its_error_is_none():
+    excess, virial = clean()
+    half = len(excess) // 2
+
+    def drifting(errors):
+        """Draws whose halves differ by so many standard errors, taken over chains."""
+        change = excess[half:].mean(0) - excess[:half].mean(0)
+        wanted = errors * change.std(ddof=1) / math.sqrt(16) - change.mean()
+        return excess + wanted * (np.arange(2 * half) >= half)[:, None]
+
+    assert settled(drifting(3.9), virial, DIM)
+    assert not settled(drifting(4.1), virial, DIM)
+    assert not settled(drifting(-4.1), virial, DIM)
+
+
+def test_one_chain_has_no_drift_to_show():
+    excess, virial = clean(draws=2000, chains=1)
+    assert settled(excess, virial, DIM)
+
+
+def test_chains_in_different_places_have_not_settled():
+    excess, virial = clean()
+    apart = excess + np.linspace(-1.5, 1.5, 16)
+    assert rhat(apart) > 1.05
+    assert not settled(apart, virial, DIM)
+    stuck = excess.copy()
+    stuck[:, 0] = 2.0  # of the same mean, but it does not move: the folded R-hat sees that
+    assert not settled(stuck[:, :4], virial[:, :4], DIM)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, False), (0.93, False), (0.97, True), (1.0, True), (1.5, True)])
+def test_a_virial_below_its_value_is_noticed(share, expected):
+    excess, virial = clean()
+    quiet = DIM * share + 0.01 * (virial - virial.mean())
+    assert settled(excess, quiet, DIM) == expected
+    assert spread(quiet, DIM) == pytest.approx(share, abs=1e-3)
+
+
+def test_a_virial_has_three_standard_errors_of_doubt():
+    excess, virial = clean()
+    error = mcse_mean(virial)
+    for errors, expected in ((2.9, True), (3.1, False)):
+        low = virial - virial.mean() + 0.95 * DIM - errors * error
+        assert spread(low, DIM) == pytest.approx(0.95 + (3 - errors) * error / DIM)
+        assert settled(excess, low, DIM) == expected
+    assert spread(np.full((10, 3), 2.0), 4) == 0.5  # no error is known where nothing moves
+
+
+def test_chains_have_fallen_where_their_means_are_below_zero_for_sure():
+    excess, _ = clean()
+    means = excess.mean(0)
+    error = means.std(ddof=1) / math.sqrt(16)
+    assert fallen(excess - means.mean() - 5.1 * error)
+    assert not fallen(excess - means.mean() - 4.9 * error)
+    assert not fallen(excess[:, :1] - 100.0), "nobody knows the error of one chain"
