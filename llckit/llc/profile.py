@@ -39,7 +39,8 @@ class ScaleProfile:
         is_minimum: whether w* is a minimum of the loss at that scale.
         plateau: the nβ between which λ̂ is flat: it changes by less than 3 % per e-fold, over at least three rungs that
             passed their checks and at which w* is a minimum; the longest such stretch, None if there is none.
-        llc_plateau: mean of λ̂ over the plateau, weighted by precision; None without one.
+        llc_plateau: mean of λ̂ over the upper half of the plateau's rungs, weighted by precision, since what λ̂ lacks of
+            its limit shrinks with nβ; None without one.
         localization: γ.
         estimates: the estimate at each rung.
     """
@@ -157,7 +158,7 @@ def scale_profile(
     llc, mcse = (np.array([getattr(e, name) for e in estimates]) for name in ("llc", "mcse"))
     usable = np.array([e.outcome.trusted for e in estimates])
     stretch = find_plateau(ladder, llc, mcse, usable)
-    weights = mcse[stretch] ** -2.0 if stretch is not None else None
+    upper = slice(0) if stretch is None else slice((stretch.start + stretch.stop) // 2, stretch.stop)
     return ScaleProfile(
         n_beta=ladder,
         llc=llc,
@@ -165,7 +166,7 @@ def scale_profile(
         llc_variance=np.array([e.llc_variance for e in estimates]),
         is_minimum=np.array([e.outcome is not Outcome.NOT_A_MINIMUM for e in estimates]),
         plateau=None if stretch is None else (float(ladder[stretch][0]), float(ladder[stretch][-1])),
-        llc_plateau=None if stretch is None else float(np.average(llc[stretch], weights=weights)),
+        llc_plateau=None if stretch is None else float(np.average(llc[upper], weights=mcse[upper] ** -2.0)),
         localization=default.localization,
         estimates=tuple(estimates),
     )

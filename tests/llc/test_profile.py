@@ -35,6 +35,10 @@ def test_a_quadratic_is_flat_where_the_localizer_does_nothing():
     assert 100 < low < 3000  # λ̂ still rises by 3 % per e-fold at nβ = 30/0.03
     assert high == LADDER[-1]
     assert profile.llc_plateau == pytest.approx(2, rel=0.03)
+    inside = np.flatnonzero((low <= LADDER) & (high >= LADDER))
+    upper = inside[len(inside) // 2 :]
+    assert len(upper) > 1
+    assert profile.llc_plateau == pytest.approx(np.average(profile.llc[upper], weights=profile.mcse[upper] ** -2))
     assert profile.is_minimum.all()
     assert profile.localization == 30
     assert "plateau from" in profile.summary()
