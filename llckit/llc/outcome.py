@@ -52,12 +52,13 @@ _ADVICE = {
         "that of a neighbourhood only partly seen; raise max_grad_evals or the localization."
     ),
     Outcome.OVERHEATED: (
-        "Large steps or the noise of minibatches heat the chains (the virial is above 1.1, or the heat above a quarter "
-        "of the value), and no correction can be trusted; raise batch_size, lower step_size, or use the full loss."
+        "Large steps or the noise of minibatches heat the chains (the virial says by more than a tenth, or the heat is "
+        "above a quarter of the value), and no correction can be trusted; leave sampler and step_size to the tool, or "
+        "lower step_size and raise batch_size."
     ),
     Outcome.NOT_A_MINIMUM: (
-        "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use behavioral_task, or a "
-        "smaller n_beta, at which the checkpoint counts as a minimum."
+        "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use the behavioral loss, or "
+        "a smaller n_beta, at which the checkpoint counts as a minimum."
     ),
     Outcome.DIVERGED: "A chain left the finite numbers; use the default sampler, or a smaller step_size.",
 }
