@@ -88,8 +88,8 @@ def samples_processed(estimate: lk.LLCEstimate, n: int) -> int:
     """Samples that each chain of llckit computed a loss or gradient of."""
     settings = estimate.settings
     samples = settings["grad_evals"] * (settings["subset"] or settings["batch_size"] or n)
-    if settings["batch_size"] is not None:  # all decide on each trajectory, and a minibatch, twice, gives the virial
-        samples += (settings["num_burnin"] + settings["num_draws"]) * (n + 2 * settings["batch_size"])
+    if settings["batch_size"] is not None:  # all decide on each trajectory, and at every tenth draw give the virial
+        samples += (settings["num_burnin"] + settings["num_draws"] + settings["num_draws"] // 10) * n
     return samples
 
 

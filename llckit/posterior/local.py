@@ -96,23 +96,22 @@ class LocalPosterior:
         grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
-    def with_noisy_gradient(self, weights: Tensor, indices: Tensor) -> Energy:
-        """Excess and potential from all samples, without their gradient, which comes from a minibatch.
+    def without_gradient(self, weights: Tensor) -> Energy:
+        """The posterior at `weights`, for less: forward passes only.
 
         Args:
             weights: shape (rows, dim).
-            indices: shape (rows, batch), the minibatches.
 
         Returns:
-            Exact energies, and an unbiased gradient.
+            As from a call, with a gradient of one NaN.
         """
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
         with torch.no_grad():
             for batch, length in self.point.samples.chunks(self._chunk(len(weights))):
                 loss += self._task.losses(weights, self.point, batch) * (length / self.point.samples.n)
-        noisy = self(weights, indices)
         excess = self.n_beta * (loss - self.loss)
-        return Energy(excess, excess + 0.5 * self.localization * noisy.distance2, noisy.grad, noisy.distance2)
+        distance2 = (weights - self.point.weights).square().sum(1, dtype=torch.float64)
+        return Energy(excess, excess + 0.5 * self.localization * distance2, torch.full_like(loss, torch.nan), distance2)
 
     def thinned(self, size: int) -> LocalPosterior:
         """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.

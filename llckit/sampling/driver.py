@@ -17,6 +17,7 @@ from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, fallen, mcse_mean, settled
 
 NOISE_EVERY = 20  # draws between two measurements of the gradient's noise
+VIRIAL_EVERY = 10  # … and of the virial, where a guide saves the gradients of all samples
 CURVATURE_SAMPLES = 2048  # are enough for a first step size
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
 GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of what is there
@@ -29,7 +30,8 @@ class Trace:
     Attributes:
         excess: nβ (L(w) − L(w*)); its mean is the LLC.
         distance2: ‖w − w*‖².
-        virial: (w − w*)·∇U(w), of mean `dim` under the exact posterior.
+        virial: (w − w*)·∇U(w), of mean `dim` under the exact posterior; measured at every tenth draw, and held in
+            between, where a guide saves the gradients of all samples.
         acceptance: Metropolis acceptance probability.
         grad_evals: gradients computed by each chain, warm-up included.
         num_burnin: steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
@@ -100,10 +102,11 @@ def sample(
     noise = Noise(seed, posterior.rows, center)
 
     def potential(weights: Tensor) -> Energy:
+        if sampler.guided:
+            return posterior.without_gradient(weights)
         if batch_size is None:
             return posterior(weights)
-        indices = noise.integers(posterior.point.samples.n, batch_size)
-        return posterior.with_noisy_gradient(weights, indices) if sampler.guided else posterior(weights, indices)
+        return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
 
     def stiffest() -> float:
         seen = posterior if batch_size is None else posterior.thinned(max(batch_size, CURVATURE_SAMPLES))
@@ -120,12 +123,12 @@ def sample(
     seen: list[dict[str, np.ndarray]] = []
     noises: list[np.ndarray] = []
     spent = warmed = 0
-    diverged, step_size = False, 0.0
+    diverged, step_size, virial = False, 0.0, torch.full_like(posterior.n_beta, torch.nan)
     heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
-        nonlocal state, step_size, spent
+        nonlocal state, step_size, spent, virial
         state, info = sampler.step(state, potential, noise)
         step_size = info.step_size
         if adapting:
@@ -137,7 +140,9 @@ def sample(
             noises.append(gradient_noise(info.weights))
             spent += 2
         bar.update()
-        virial = ((info.weights - center) * info.energy.grad).sum(1, dtype=torch.float64)
+        if not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0):
+            grad = posterior(info.weights).grad if sampler.guided else info.energy.grad
+            virial = ((info.weights - center) * grad).sum(1, dtype=torch.float64)
         columns = info.energy.excess, info.energy.distance2, virial, info.acceptance
         return torch.stack(columns).cpu().numpy()
 

@@ -39,6 +39,8 @@ def test_hmc_is_exact_whatever_guides_it(quadratic):
     assert near(trace.excess, expected)
     assert mcse_mean(trace.excess) < 0.02 * expected
     assert near(trace.virial, 4.0)
+    assert (trace.virial[:10] == trace.virial[0]).all(), "it is measured every tenth time"
+    assert (trace.virial[10] != trace.virial[0]).any()
     # accepted by the guides' own energies, chains would have about this
     theirs = np.mean([float(0.5 * (T * H / (T * shape + GAMMA)).sum()) for shape in shapes])
     assert theirs > expected + 10 * mcse_mean(trace.excess)
