@@ -57,8 +57,8 @@ _ADVICE = {
         "lower step_size and raise batch_size."
     ),
     Outcome.NOT_A_MINIMUM: (
-        "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use the behavioral loss, "
-        "or a smaller n_beta, at which the checkpoint counts as a minimum."
+        "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use behavioral_task "
+        "(behavioral=True), or a smaller n_beta, at which the checkpoint counts as a minimum."
     ),
     Outcome.DIVERGED: "A chain left the finite numbers; use the default sampler, or a smaller step_size.",
 }

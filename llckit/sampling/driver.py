@@ -123,12 +123,12 @@ def sample(
     seen: list[dict[str, np.ndarray]] = []
     noises: list[np.ndarray] = []
     spent = warmed = 0
-    diverged, step_size, virial = False, 0.0, torch.full_like(posterior.n_beta, torch.nan)
+    diverged, step_size, held = False, 0.0, torch.full_like(posterior.n_beta, torch.nan)
     heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
-        nonlocal state, step_size, spent, virial
+        nonlocal state, step_size, spent, held
         state, info = sampler.step(state, potential, noise)
         step_size = info.step_size
         if adapting:
@@ -142,8 +142,8 @@ def sample(
         bar.update()
         if not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0):
             grad = posterior(info.weights).grad if sampler.guided else info.energy.grad
-            virial = ((info.weights - center) * grad).sum(1, dtype=torch.float64)
-        columns = info.energy.excess, info.energy.distance2, virial, info.acceptance
+            held = ((info.weights - center) * grad).sum(1, dtype=torch.float64)
+        columns = info.energy.excess, info.energy.distance2, held, info.acceptance
         return torch.stack(columns).cpu().numpy()
 
     with bar, torch.no_grad():

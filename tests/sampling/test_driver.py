@@ -58,6 +58,15 @@ def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
         assert error > 0.3 * rel_tol * trace.excess.mean(), "far more draws than were asked for"
 
 
+def test_draws_go_on_until_their_error_is_small_where_a_guide_leads(quadratic):
+    posterior, guide = (quadratic(curvatures, localization=1.0, rows=8) for curvatures in ([3.0, 1.0], [2.0, 1.5]))
+    sampler = hmc(guide=lambda draw: guide)._replace(min_draws=50)
+    trace = sample(posterior, sampler, rel_tol=0.03, max_grad_evals=100_000)
+    assert len(trace.excess) > 100, "several looks"
+    assert mcse_mean(trace.excess) <= 0.03 * trace.excess.mean()
+    assert trace.virial.mean() == pytest.approx(2, abs=4 * mcse_mean(trace.virial))
+
+
 def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
     trace = sample(quadratic([1e-4], localization=1.0), hmc(), rel_tol=0.05, max_grad_evals=100_000)
     assert trace.excess.mean() < 1e-3
