@@ -29,6 +29,7 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.cli.commands import environment
 from llckit.toys.linear_nets import deep_linear_llc, deepest_point, random_widths
+from llckit.toys.training import squared_error
 
 RESULTS = Path(__file__).parent / "results" / "cost.json"
 CASES = {"realizable": "no label noise", "noise": "label noise, σ = 1"}
@@ -59,11 +60,6 @@ class Net(NamedTuple):
         for layer, weight in zip(layers, self.weights, strict=True):
             layer.weight.data = weight
         return lk.estimate_llc(nn.Sequential(*layers), (x, y), squared_error, progress=False, **SCALE, **settings)
-
-
-def squared_error(model: nn.Module, batch: Any) -> Tensor:
-    """Mean over samples of ‖f(x) − y‖²."""
-    return (model(batch[0]) - batch[1]).square().sum(1).mean()
 
 
 def make_net(seed: int, case: str, widths: Sequence[int], rank: int) -> Net:

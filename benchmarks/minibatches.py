@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.cli.commands import environment
 from llckit.toys.linear_nets import deep_linear_llc, deepest_point
+from llckit.toys.training import squared_error
 
 RESULTS = Path(__file__).parent / "results" / "minibatches.json"
 SAMPLES = 100_000
@@ -32,29 +33,12 @@ NETS = (((10, 8, 12), 3), ((6, 10, 8, 6), 2), ((5, 4, 5), 1), ((4, 8, 3, 6, 8), 
 LONG_RUN = {"rel_tol": 0.003, "max_grad_evals": 100_000, "seed": 1_000_003, "progress": False}
 
 
-class Net(nn.Module):
-    """x ↦ W_L ⋯ W_1 x."""
-
-    def __init__(self, layers: list[Tensor]) -> None:
-        super().__init__()
-        self.layers = nn.ParameterList([nn.Parameter(layer.clone()) for layer in layers])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs, shape (batch, H_L)."""
-        for layer in self.layers:
-            x = x @ layer.T
-        return x
-
-
-def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """One loss per sample."""
-    return (model(batch[0]) - batch[1]).square().sum(-1)
-
-
-def made(widths: tuple[int, ...], rank: int, noise: float, n: int = SAMPLES) -> tuple[Net, tuple[Tensor, Tensor]]:
+def made(widths: tuple[int, ...], rank: int, noise: float, n: int = SAMPLES) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     """A net at its deepest point and samples of which it is a minimum."""
     generator = torch.Generator().manual_seed(0)
-    model = Net(deepest_point(widths, rank))
+    model = nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in pairwise(widths)))
+    for layer, weight in zip(model, deepest_point(widths, rank), strict=True):
+        layer.weight.data = weight
     inputs = torch.randn(n, widths[0], generator=generator)
     errors = noise * torch.randn(n, widths[-1], generator=generator)
     errors -= inputs @ torch.linalg.lstsq(inputs.double(), errors.double()).solution.float()

@@ -11,7 +11,8 @@ from torch.func import functional_call
 
 from llckit.errors import InputError
 from llckit.posterior.data import Tree
-from llckit.posterior.task import PROBE, Point, Task, _Loss
+from llckit.posterior.door import PROBE
+from llckit.posterior.task import Point, Task, _Loss
 
 CHUNK = 1024  # samples per forward when the targets are made
 

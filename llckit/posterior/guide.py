@@ -38,14 +38,13 @@ class Guide:
         """The stand-in of a new minibatch, the same for all rows.
 
         Args:
-            draw: `size` integers below n, given (n, size).
+            draw: gives `size` integers below n, shape (size,), for (n, size).
 
         Returns:
-            A potential.
+            Ũ_B, of weights of shape (rows, dim).
         """
         batch = self._point.samples.gather(draw(self._point.samples.n, self._size))
         center, slope = self._point.weights, self._posterior.loss_grad
-        n_beta, localization = self._posterior.n_beta, self._posterior.localization
 
         def potential(weights: Tensor) -> Energy:
             away = weights - center
@@ -53,9 +52,6 @@ class Guide:
                 inside = weights.detach().requires_grad_()
                 losses = self._task.losses(inside, self._point, batch)
                 (grad,) = torch.autograd.grad(losses.sum(), inside)
-            excess = n_beta * (losses.detach() + (away @ slope).double())
-            distance2 = away.square().sum(1, dtype=torch.float64)
-            grad = (grad + slope) * n_beta[:, None].to(grad.dtype) + away * localization[:, None].to(grad.dtype)
-            return Energy(excess, excess + 0.5 * localization * distance2, grad, distance2)
+            return self._posterior.energy(losses.detach() + (away @ slope).double(), grad + slope, away)
 
         return potential

@@ -83,17 +83,30 @@ class LocalPosterior:
         away = weights - self.point.weights
         if indices is None:
             loss, grad = self._loss_and_grad(weights)
-            excess = self.n_beta * (loss - self.loss)
+            rise = loss - self.loss
         else:
             batch = self.point.samples.gather(indices)
             losses, grad = self._batch_loss_and_grad(weights, batch)
             baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch)
             error = paired - self.loss_grad
-            linear = (error * away).sum(1, dtype=torch.float64)
-            excess = self.n_beta * (losses - baseline - linear)
+            rise = losses - baseline - (error * away).sum(1, dtype=torch.float64)
             grad = grad - error
-        distance2 = away.square().sum(1, dtype=torch.float64)
-        grad = grad * self.n_beta[:, None].to(grad.dtype) + away.mul_(self.localization[:, None].to(grad.dtype))
+        return self.energy(rise, grad, away)
+
+    def energy(self, rise: Tensor, grad: Tensor, away: Tensor) -> Energy:
+        """nβ ΔL + γ/2 ‖w − w*‖² and its gradient, for any loss in the place of L.
+
+        Args:
+            rise: ΔL, that loss above w*, float64, shape (rows,).
+            grad: its gradient, shape (rows, dim).
+            away: w − w*, likewise.
+
+        Returns:
+            Excess, potential, gradient and squared distance of every row.
+        """
+        excess, distance2 = self.n_beta * rise, away.square().sum(1, dtype=torch.float64)
+        grad = grad * self.n_beta[:, None].to(grad.dtype)
+        grad += away * self.localization[:, None].to(grad.dtype)
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
     def without_gradient(self, weights: Tensor) -> Energy:
@@ -103,7 +116,7 @@ class LocalPosterior:
             weights: shape (rows, dim).
 
         Returns:
-            As from a call, with a gradient of one NaN.
+            As from a call, but for the gradient: NaN, shape (rows,).
         """
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
         with torch.no_grad():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,10 +13,9 @@ from torch.func import functional_call, vmap
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree, tree_map
+from llckit.posterior.door import PROBE, check_loss
 from llckit.posterior.restriction import Selection, restrict
 
-PROBE = 8  # samples in the batch that tries the loss at the door
-CALLS = 20  # of a loss that draws random numbers, to see whether they change it
 NAMES_SHOWN = 5
 HALF = (torch.float16, torch.bfloat16)
 
@@ -142,7 +140,7 @@ class Task:
         self.sizes = [len(self.indices[name]) if name in indices else p.numel() for name, p in sampled.items()]
         self.dim = sum(self.sizes)
         with torch.enable_grad():
-            self._check_loss()
+            check_loss(self)
             self.vmaps = self._can_vmap()
 
     def restricted(self, params: Selection) -> Task:
@@ -285,87 +283,6 @@ class Task:
         own = [tree_map(lambda x, r=r: x[r], batch) if own_batches else batch for r in rows]
         return torch.stack([self.loss(weights[r], point.fixed, own[r]) for r in rows])
 
-    # -- checks at the door ------------------------------------------------------------------------------------
-
-    def _check_loss(self) -> None:
-        point = self.point()
-        batch, size = next(self.samples.chunks(PROBE))
-        weights = point.weights.clone().requires_grad_()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                state = torch.get_rng_state()
-                raw = self._module(batch)
-                draws = not torch.equal(state, torch.get_rng_state())
-                first = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
-                second = self.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
-            except Exception as error:
-                reason = str(error).strip().splitlines() or [""]
-                raise InputError(
-                    f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}. "
-                    "Expected loss_fn(model, batch) to give a loss"
-                ) from error
-        if first is None or second is None or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
-            given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
-            raise InputError(
-                f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
-                f"({size},)"
-            )
-        if not (math.isfinite(first.item()) and math.isfinite(second.item())):
-            raise InputError(f"the loss is {first.item()} on the first {size} samples; expected a finite number")
-        for _ in range(CALLS if draws else 0):  # few samples may be dropped alike twice
-            if torch.isclose(first, second, rtol=1e-6, atol=0):
-                second = self.loss(weights, point.fixed, batch)
-        if not torch.isclose(first, second, rtol=1e-6, atol=0):
-            raise InputError(
-                f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
-                "expected a deterministic loss: remove dropout, noise or random augmentation from loss_fn"
-            )
-        depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
-        if not depends:
-            raise InputError(
-                "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
-                "model from outside), and neither detach() nor no_grad()"
-            )
-        self._check_mean(point, batch, size, per_sample=raw.dim() == 1)
-        if self.samples.reread is not None:
-            once, again = (self.loss(point.weights, point.fixed, batch).item() for batch in self.samples.reread)
-            if not math.isclose(once, again, rel_tol=1e-6):
-                raise InputError(
-                    f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
-                    "augments at random; expected one fixed value per index: switch the augmentation off"
-                )
-
-    def _check_mean(self, point: Point, batch: Tree, size: int, per_sample: bool) -> None:
-        half = size // 2
-        if 2 * half != size:
-            return
-        pieces = [batch, *(tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half))]
-        away = torch.randn(point.weights.shape, generator=torch.Generator().manual_seed(0)).to(point.weights)
-        elsewhere = point.weights + 0.1 * (float(point.weights.square().mean().sqrt()) or 1.0) * away
-        try:
-            with torch.no_grad():
-                here, there = (
-                    [self.loss(weights, point.fixed, piece).item() for piece in pieces]
-                    for weights in (point.weights, elsewhere)
-                )
-        except Exception:
-            return  # a loss made for one size of batch: nothing to compare with
-        whole, first, second = here
-        if math.isclose(2 * whole, first + second, rel_tol=1e-3, abs_tol=1e-12):
-            return
-        if math.isclose(whole, first + second, rel_tol=1e-3):
-            raise InputError(
-                f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
-                'reduction="mean", or one loss per sample'
-            )
-        if per_sample or not _are_weighted_means(here, there):
-            raise InputError(
-                f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
-                f"{second:.6g}): samples of a batch act on each other, as by batch normalisation in training mode, or "
-                "by targets whose shape is broadcast against the outputs'; expected a mean over independent samples"
-            )
-
     def _can_vmap(self) -> bool:
         point = self.point()
         batch, _ = next(self.samples.chunks(PROBE))
@@ -385,15 +302,6 @@ class Task:
         except Exception:
             return False
         return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
-
-
-def _are_weighted_means(here: list[float], there: list[float]) -> bool:
-    """Whether both triples are (t a + (1 − t) b, a, b) with one t, as where samples count unequally (tokens do)."""
-    (whole, a, b), (other, c, d) = here, there
-    if abs(a - b) <= 1e-2 * abs(whole):
-        return min(a, b) <= whole <= max(a, b)
-    share = (whole - b) / (a - b)
-    return 0 <= share <= 1 and abs(share * c + (1 - share) * d - other) <= 1e-3 * max(abs(c), abs(d))
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -96,7 +96,8 @@ def sample(
     """
     if batch_size is not None and sampler.needs_full_loss and not sampler.guided:
         raise InputError(
-            f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, or use baoab"
+            f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, use baoab, or "
+            "leave the sampler to the tool, which lets minibatches guide"
         )
     center = posterior.point.weights
     noise = Noise(seed, posterior.rows, center)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize, steering
+from llckit.sampling.adaptation import StepSize
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
 from llckit.sampling.metropolis import acceptance_of, kinetic_change, metropolis
 
@@ -113,13 +113,11 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         kinetic = kinetic_change(start, momentum)
         accuracy = float(acceptance_of(energy.potential - first.potential + kinetic).mean())
         if guide is not None:
-            energy, leapfrogs = potential(weights), leapfrogs + 1
+            energy, leapfrogs = potential(weights), leapfrogs + 1  # … and the gradient that the first one began with
         change = energy.potential - state.energy.potential + kinetic
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         state = state._replace(weights=weights, energy=energy, accuracy=accuracy)
         return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value)
-
-    _, settle = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
 
     def adapt(state: HMCState, info: Info) -> HMCState:
         if step_size is None:
@@ -129,7 +127,7 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         return state._replace(adapted=state.adapted + 1, searching=searching)
 
     def freeze(state: HMCState) -> HMCState:
-        return settle(state)._replace(searching=False)
+        return state._replace(step_size=state.step_size.settle(), searching=False)
 
     return Sampler(
         name="hmc",

@@ -115,6 +115,26 @@ def test_sgld_on_minibatches_of_real_data(size):
     assert found.llc == pytest.approx(1.5, rel=0.15)  # heated by gradient noise and step, by about a tenth
 
 
+def test_far_from_a_minimum_the_behavioral_llc_is_that_of_the_model():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(4, 1, bias=False)
+    inputs = torch.randn(500, 4, generator=generator)
+    data = (inputs, inputs @ (model.weight.detach().T + 1.0))
+    settings = {"localization": 1.0, "num_chains": 32, "num_draws": 200, "progress": False, "behavioral": True}
+
+    def loss_fn(m, b):
+        return (m(b[0]) - b[1]).square().mean()
+
+    found = lk.estimate_llc(model, data, loss_fn, n_beta=100.0, **settings)
+    curvatures = 100 * 2 * torch.linalg.eigvalsh(inputs.T @ inputs / 500)
+    assert found.llc == pytest.approx(float(0.5 * (curvatures / (curvatures + 1)).sum()), abs=4 * found.mcse)
+    assert found.settings["behavioral"]
+    assert found.loss == pytest.approx(float(loss_fn(model, data).detach()), rel=1e-5)
+    profile = lk.scale_profile(model, data, loss_fn, n_beta=[30, 100, 300, 1000], **settings)
+    assert profile.is_minimum.all()
+    assert profile.estimates[1].llc == found.llc
+
+
 def test_a_point_that_is_no_minimum_is_called_so():
     model = nn.Linear(4, 1, bias=False)
     generator = torch.Generator().manual_seed(0)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import llckit as lk
+from llckit.llc import run
 from llckit.llc.gradients import AFFORDABLE, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
-from llckit.llc.point import Settings
+from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale
 from llckit.toys import Quadratic
 from llckit.toys.potentials import potential_loss
@@ -139,15 +140,33 @@ def test_a_larger_subset_holds_a_smaller_one():
     assert not torch.equal(other, small)
 
 
-def test_a_curve_keeps_the_choice_it_made_first(tmp_path):
-    model, data, loss_fn = regression(0.0)
+@pytest.mark.parametrize(("noise", "gradients"), [(0.0, "fixed subset"), (1.0, "minibatches guide")])
+def test_a_curve_keeps_the_choice_it_made_first(tmp_path, monkeypatch, noise, gradients):
+    model, data, loss_fn = regression(noise)
     store = lk.CheckpointStore(tmp_path / "run.ckpts")
     store.save(0, model)
-    task, quick = lk.Task(model, data, loss_fn), {"num_draws": 20, "num_burnin": 10, "progress": False}
-    curve = lk.estimate_curve(store, task, **quick)
-    again = lk.estimate_curve(store, task, **quick)
-    assert (curve.llc == again.llc).all()
-    assert curve.llc_per_chain.shape == again.llc_per_chain.shape
+    made, used = [], []
+
+    def choose(*arguments):
+        made.append(1)
+        return choose_gradients(*arguments)
+
+    def estimate(task, point, scale, settings, **rest):
+        used.append((settings.gradients, settings.subset, settings.batch_size, settings.guided))
+        return estimate_point(task, point, scale, settings, **rest)
+
+    monkeypatch.setattr(run, "choose_gradients", choose)
+    monkeypatch.setattr(run, "estimate_point", estimate)
+    task = lk.Task(model, data, loss_fn)
+    quick = {"n_beta": 100.0, "num_draws": 20, "num_burnin": 10, "progress": False}
+    lk.estimate_curve(store, task, **quick)
+    store.save(1, {"weight": model.weight.detach() + 0.01})
+    lk.estimate_curve(store, task, **quick)
+    assert len(made) == 1
+    assert used[0][0].startswith(gradients)
+    assert len(used) == 2
+    assert used[0] == used[1]
+    assert used[0][3] == bool(noise)
 
 
 def test_the_heat_of_minibatches_is_taken_off():

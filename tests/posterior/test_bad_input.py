@@ -81,6 +81,18 @@ def test_samples_may_count_unequally_as_tokens_do(model):
         return (b[2] * (m(b[0]) - b[1]).square().mean(1)).sum() / b[2].sum()
 
     assert Task(model, data, weighted).n == N
+    none_in_the_first_half = X, Y, torch.arange(N) >= 4
+    assert Task(model, none_in_the_first_half, weighted).n == N
+
+
+def test_losses_of_either_sign_may_cancel(model):
+    signs = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(N)[:N]
+
+    def signed(m, b):
+        values = m(b[0]).sum(1)
+        return b[2] * (1e4 + values - values.detach())
+
+    assert Task(model, (X, Y, signs), signed).n == N
 
 
 class Augmented(Dataset):

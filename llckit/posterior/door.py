@@ -1,0 +1,121 @@
+"""What is asked of a loss before any work starts."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llckit.errors import InputError
+from llckit.posterior.data import Tree, tree_map
+
+if TYPE_CHECKING:
+    from llckit.posterior.task import Point, Task
+
+PROBE = 8  # samples in the batch that tries the loss
+CALLS = 20  # of a loss that draws random numbers, to see whether they change it
+
+
+def check_loss(task: Task) -> None:
+    """Refuse a loss that cannot be sampled: wrong in shape or value, random, without gradient, or no mean over samples.
+
+    Args:
+        task: the first few of its samples are tried.
+
+    Raises:
+        InputError: says what the loss gave, and what was expected.
+    """
+    point = task.point()
+    batch, size = next(task.samples.chunks(PROBE))
+    weights = point.weights.clone().requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            state = torch.get_rng_state()
+            raw = task.loss_fn(task.model, batch)
+            draws = not torch.equal(state, torch.get_rng_state())
+            first = task.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
+            second = task.loss(weights, point.fixed, batch) if isinstance(raw, Tensor) else None
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}. "
+                "Expected loss_fn(model, batch) to give a loss"
+            ) from error
+    if first is None or second is None or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
+        given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
+        raise InputError(
+            f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
+            f"({size},)"
+        )
+    if not (math.isfinite(first.item()) and math.isfinite(second.item())):
+        raise InputError(f"the loss is {first.item()} on the first {size} samples; expected a finite number")
+    for _ in range(CALLS if draws else 0):  # few samples may be dropped alike twice
+        if torch.isclose(first, second, rtol=1e-6, atol=0):
+            second = task.loss(weights, point.fixed, batch)
+    if not torch.isclose(first, second, rtol=1e-6, atol=0):
+        raise InputError(
+            f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
+            "expected a deterministic loss: remove dropout, noise or random augmentation from loss_fn"
+        )
+    depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
+    if not depends:
+        raise InputError(
+            "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
+            "model from outside), and neither detach() nor no_grad()"
+        )
+    _check_mean(task, point, batch, size, per_sample=raw.dim() == 1)
+    if task.samples.reread is not None:
+        once, again = (task.loss(point.weights, point.fixed, batch).item() for batch in task.samples.reread)
+        if not math.isclose(once, again, rel_tol=1e-6):
+            raise InputError(
+                f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
+                "augments at random; expected one fixed value per index: switch the augmentation off"
+            )
+
+
+def _check_mean(task: Task, point: Point, batch: Tree, size: int, per_sample: bool) -> None:
+    half = size // 2
+    if 2 * half != size:
+        return
+    pieces = [batch, *(tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half))]
+    away = torch.randn(point.weights.shape, generator=torch.Generator().manual_seed(0)).to(point.weights)
+    elsewhere = point.weights + 0.1 * (float(point.weights.square().mean().sqrt()) or 1.0) * away
+    try:
+        with torch.no_grad():
+            here, there = (
+                [task.loss(weights, point.fixed, piece).item() for piece in pieces]
+                for weights in (point.weights, elsewhere)
+            )
+    except Exception:
+        return  # a loss made for one size of batch: nothing to compare with
+    whole, first, second = here
+    if not np.isfinite(here).all():
+        return  # such as a half in which no sample counts
+    if abs(2 * whole - first - second) <= 1e-3 * (abs(first) + abs(second)) + 1e-12:
+        return
+    if math.isclose(whole, first + second, rel_tol=1e-3):
+        raise InputError(
+            f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
+            'reduction="mean", or one loss per sample'
+        )
+    weighted = not np.isfinite(there).all() or _are_weighted_means(here, there)
+    if per_sample or not weighted:
+        raise InputError(
+            f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
+            f"{second:.6g}): samples of a batch act on each other, as by batch normalisation in training mode, or "
+            "by targets whose shape is broadcast against the outputs'; expected a mean over independent samples"
+        )
+
+
+def _are_weighted_means(here: list[float], there: list[float]) -> bool:
+    """Whether both triples are (t a + (1 − t) b, a, b) with one t, as where samples count unequally (tokens do)."""
+    (whole, a, b), (other, c, d) = here, there
+    if abs(a - b) <= 1e-2 * abs(whole):
+        return min(a, b) <= whole <= max(a, b)
+    share = (whole - b) / (a - b)
+    return 0 <= share <= 1 and abs(share * c + (1 - share) * d - other) <= 1e-3 * max(abs(c), abs(d))
