@@ -43,7 +43,7 @@ LONG_RUN = {"num_chains": 64, "num_burnin": 300, "num_draws": 800, "max_grad_eva
 TOLERANCE, SHARE = 0.03, 0.9
 SLACK = 1.1  # the last trajectory exceeds a budget, so that budgets do not double exactly
 SETTINGS = {"gradients": GRADIENTS, "steps": STEPS, "step_sizes": STEP_SIZES, "scale": SCALE, "long_run": LONG_RUN}
-COLORS, MARKERS = ("#0072B2", "#D55E00", "#E69F00", "#CC79A7"), "o^vs"
+COLORS, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"), "o^<vs"
 
 
 class Net(NamedTuple):
@@ -166,10 +166,18 @@ def run_net(seed: int, case: str, reference: dict[str, float] | None) -> dict[st
 
 
 def scored(samples: list[float], right: np.ndarray) -> dict[str, Any]:
-    """Share of nets that are right by budget; the cost is the budget from which to four times which it is enough."""
-    lasting = [right[:, [n <= x <= 4 * SLACK * n for x in samples]].mean(0).min() >= SHARE for n in samples]
-    enough = [n for n, lasts in zip(samples, lasting, strict=True) if lasts and 4 * n <= SLACK * samples[-1]]
-    return {"samples": samples, "share": right.mean(0).tolist(), "cost": min(enough, default=None)}
+    """Share of nets that are right, by budget; the cost is the budget from which to four times which it is enough."""
+    # `right` has the shape (nets, steps, budgets); a net's step is the one that is right most often over that range.
+    shares: list[float] = []
+    enough: list[float] = []
+    for budget in samples:
+        while_lasting = right[..., [budget <= x <= 4 * SLACK * budget for x in samples]]
+        best = while_lasting.sum(2).argmax(1)
+        share = while_lasting[np.arange(len(best)), best].mean(0)
+        shares.append(float(share[0]))
+        if share.min() >= SHARE and 4 * budget <= SLACK * samples[-1]:
+            enough.append(budget)
+    return {"samples": samples, "share": shares, "cost": min(enough, default=None)}
 
 
 def summarize(nets: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -181,12 +189,14 @@ def summarize(nets: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
     own = [net["llckit"] for net in nets]
     samples = np.mean([[answer["samples"] for answer in answers] for answers in own], 0).tolist()
-    found = {"llckit, zero tuning": scored(samples, right([[x["llc"] for x in answers] for answers in own]))}
+    found = {"llckit, zero tuning": scored(samples, right([[[x["llc"] for x in answers]] for answers in own]))}
     spent = [float(BATCH * steps) for steps in STEPS]
-    found["SGLD, best step per net"] = scored(spent, np.any(right([net["peers"]["SGLD"] for net in nets]), axis=1))
+    sgld = right([net["peers"]["SGLD"] for net in nets])
+    found["SGLD, best step per net"] = scored(spent, sgld)
+    found["SGLD, best per net and budget"] = scored(spent, sgld.any(axis=1, keepdims=True))
     for tool, sizes in STEP_SIZES.items():
         within = right([net["peers"][tool] for net in nets])
-        each = [scored(spent, within[:, i]) | {"step_size": size} for i, size in enumerate(sizes)]
+        each = [scored(spent, within[:, [i]]) | {"step_size": size} for i, size in enumerate(sizes)]
         found[f"{tool}, one step for all"] = min(each, key=lambda x: (x["cost"] or math.inf, -sum(x["share"])))
     return found
 
@@ -218,7 +228,7 @@ def draw(cases: dict[str, Any], path: Path) -> None:
         axes.grid(color="0.9", linewidth=0.6)
     panels[0].set_ylabel(f"share of nets within {TOLERANCE:.0%}")
     legend = max((axes.get_legend_handles_labels() for axes in panels), key=lambda x: len(x[0]))
-    figure.legend(*legend, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(*legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.savefig(path, dpi=160)
 
 

@@ -18,6 +18,7 @@ SPARING = 4  # a subset is worth it from that many times fewer samples
 SHIFT = 0.1  # how far below w* the subset's own minimum may lie, in units of the LLC
 SATURATED = 0.01  # relative change of the effective dimension when the subset is doubled
 MINIBATCH = 512
+GUIDES = 1 / 8  # of all samples: gradients along a trajectory then cost about as much as the energy at its end
 
 
 def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings) -> Settings:
@@ -28,8 +29,9 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     ½ nβ gᵀH⁺g for its gradient g, is below 0.1; so it is where single samples have no residual at w*, and with label
     noise it is in the hundreds. And its Hessian has the full one's rank, as far as doubling S can tell: the effective
     dimension Σ th/(th + γ), t = nβ, changes by 1 % at most. S has 512 samples, doubled as long as that is a quarter of
-    all. Otherwise minibatches of 512 are taken: they guide trajectories that all samples accept or reject (`Guide`), or
-    where the loss has no behavioral counterpart are the gradients themselves, with a control variate.
+    all. Otherwise minibatches of an eighth of all samples (512 at least) guide trajectories that all samples accept or
+    reject (`Guide`), or where the loss has no behavioral counterpart minibatches of 512 are the gradients themselves,
+    with a control variate.
 
     Args:
         task: model, data and loss.
@@ -58,13 +60,13 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     if isinstance(settings.sampler, Sampler):
         return dataclasses.replace(settings, gradients="all samples" if settings.batch_size is None else "minibatches")
     if settings.batch_size is not None:
-        return _minibatches(task, point, settings, settings.batch_size, "given")
+        return _minibatches(task, point, settings, "given")
     if n <= AFFORDABLE or not saved_bytes(task, point) or not point.samples.is_indexable:
         return dataclasses.replace(settings, gradients="all samples, which is affordable")
     shift = _shift(task, point, scale, SMALLEST_SUBSET, settings.seed)
     if shift > SHIFT:
         reason = f"since the minimum of a fixed subset lies {shift:.3g} below w*"
-        return _minibatches(task, point, settings, MINIBATCH, reason)
+        return _minibatches(task, point, settings, reason)
     size = SMALLEST_SUBSET
     smaller = _effective_dimension(task, point, scale, size, settings.seed)
     while SPARING * size <= n:
@@ -72,17 +74,19 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
         if abs(larger - smaller) <= SATURATED * larger:
             return dataclasses.replace(settings, subset=size, gradients="fixed subset: it has its minimum at w*")
         size, smaller = 2 * size, larger
-    return _minibatches(task, point, settings, MINIBATCH, "since a fixed subset would have to hold most samples")
+    return _minibatches(task, point, settings, "since a fixed subset would have to hold most samples")
 
 
-def _minibatches(task: Task, point: Point, settings: Settings, size: int, reason: str) -> Settings:
+def _minibatches(task: Task, point: Point, settings: Settings, reason: str) -> Settings:
     try:
         if point.samples.is_indexable:
             behavioral_task(task)
+            size = settings.batch_size or max(MINIBATCH, int(GUIDES * point.samples.n))
             words = f"minibatches guide and all samples decide, {reason}"
             return dataclasses.replace(settings, batch_size=size, guided=True, gradients=words)
     except InputError as error:
         reason += f"; they cannot guide: {error}"
+    size = settings.batch_size or MINIBATCH
     return dataclasses.replace(settings, batch_size=size, gradients=f"minibatches, {reason}")
 
 

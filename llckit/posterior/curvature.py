@@ -63,7 +63,7 @@ def _products(posterior: LocalPosterior, vectors: Tensor, delta: float) -> Tenso
     products = []
     for some in vectors.split(VECTORS):
         moves = delta * some.to(center)
-        grads = posterior.loss_grad_at(torch.cat([center + moves, center - moves])).double().cpu()
+        grads = posterior.loss_and_grad(torch.cat([center + moves, center - moves]))[1].double().cpu()
         products.append((grads[: len(some)] - grads[len(some) :]) / (2 * delta))
     return torch.cat(products)
 

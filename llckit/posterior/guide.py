@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from llckit.posterior.behavioral import behavioral_task
@@ -29,9 +28,10 @@ class Guide:
     """
 
     def __init__(self, posterior: LocalPosterior, task: Task, size: int) -> None:
+        teacher = behavioral_task(task)
+        point = posterior.point if task.behavioral else teacher.from_outputs(posterior.point)
         self._posterior = posterior
-        self._task = teacher = behavioral_task(task)
-        self._point = posterior.point if task.behavioral else teacher.from_outputs(posterior.point)
+        self._behavior = LocalPosterior(teacher, point, n_beta=1.0, localization=0.0, rows=1)
         self._size = size
 
     def __call__(self, draw: Callable[[int, int], Tensor]) -> Callable[[Tensor], Energy]:
@@ -43,15 +43,13 @@ class Guide:
         Returns:
             Ũ_B, of weights of shape (rows, dim).
         """
-        batch = self._point.samples.gather(draw(self._point.samples.n, self._size))
-        center, slope = self._point.weights, self._posterior.loss_grad
+        samples = self._behavior.point.samples
+        minibatch = samples.subset(draw(samples.n, self._size))
+        center, slope = self._posterior.point.weights, self._posterior.loss_grad
 
         def potential(weights: Tensor) -> Energy:
             away = weights - center
-            with torch.enable_grad():
-                inside = weights.detach().requires_grad_()
-                losses = self._task.losses(inside, self._point, batch)
-                (grad,) = torch.autograd.grad(losses.sum(), inside)
-            return self._posterior.energy(losses.detach() + (away @ slope).double(), grad + slope, away)
+            loss, grad = self._behavior.loss_and_grad(weights, minibatch)
+            return self._posterior.energy(loss + (away @ slope).double(), grad + slope, away)
 
         return potential

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
-from llckit.posterior.data import Tree
+from llckit.posterior.data import Samples, Tree
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
@@ -59,7 +59,7 @@ class LocalPosterior:
         self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
         self._bytes_per_sample = saved_bytes(task, point)
-        loss, grad = self._loss_and_grad(point.weights[None])
+        loss, grad = self.loss_and_grad(point.weights[None])
         self.loss, self.loss_grad = float(loss), grad[0]
         if not (torch.isfinite(loss).all() and torch.isfinite(grad).all()):
             raise InputError(
@@ -82,7 +82,7 @@ class LocalPosterior:
         """
         away = weights - self.point.weights
         if indices is None:
-            loss, grad = self._loss_and_grad(weights)
+            loss, grad = self.loss_and_grad(weights)
             rise = loss - self.loss
         else:
             batch = self.point.samples.gather(indices)
@@ -138,16 +138,29 @@ class LocalPosterior:
         point = self.point.thinned(size)
         return LocalPosterior(self._task, point, n_beta=self.n_beta[0], localization=self.localization[0], rows=1)
 
-    def loss_grad_at(self, weights: Tensor) -> Tensor:
-        """∇L on all samples.
+    def loss_and_grad(self, weights: Tensor, samples: Samples | None = None) -> tuple[Tensor, Tensor]:
+        """L and ∇L, in as many pieces as memory asks for.
 
         Args:
             weights: any number of rows, shape (k, dim).
+            samples: over which L is the mean; None takes all.
 
         Returns:
-            Gradients, shape (k, dim).
+            Losses, float64, shape (k,), and gradients, shape (k, dim).
         """
-        return self._loss_and_grad(weights)[1]
+        samples = self.point.samples if samples is None else samples
+        size = self._chunk(len(weights))
+        weights = weights.detach().requires_grad_()
+        loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        grad: Tensor | None = None
+        for batch, length in samples.chunks(size):
+            with torch.enable_grad():
+                losses = self._task.losses(weights, self.point, batch) * (length / samples.n)
+                (piece,) = torch.autograd.grad(losses.sum(), weights)
+            loss += losses.detach()
+            grad = piece if grad is None else grad.add_(piece)
+        assert grad is not None  # there is at least one sample
+        return loss, grad
 
     def _batch_loss_and_grad(self, weights: Tensor, batch: Tree) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -155,21 +168,6 @@ class LocalPosterior:
             losses = self._task.losses(weights, self.point, batch, own_batches=True)
             (grad,) = torch.autograd.grad(losses.sum(), weights)
         return losses.detach(), grad
-
-    def _loss_and_grad(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        n = self.point.samples.n
-        size = self._chunk(len(weights))
-        weights = weights.detach().requires_grad_()
-        loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
-        grad: Tensor | None = None
-        for batch, length in self.point.samples.chunks(size):
-            with torch.enable_grad():
-                losses = self._task.losses(weights, self.point, batch) * (length / n)
-                (piece,) = torch.autograd.grad(losses.sum(), weights)
-            loss += losses.detach()
-            grad = piece if grad is None else grad.add_(piece)
-        assert grad is not None  # there is at least one sample
-        return loss, grad
 
     def _chunk(self, rows: int) -> int:
         return max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * rows))

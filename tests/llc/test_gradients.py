@@ -8,7 +8,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import run
-from llckit.llc.gradients import AFFORDABLE, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
+from llckit.llc.gradients import AFFORDABLE, GUIDES, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
 from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale
 from llckit.toys import Quadratic
@@ -69,7 +69,7 @@ def test_without_residuals_a_subset_is_safe():
 
 def test_with_label_noise_minibatches_guide_and_the_reason_is_told():
     settings = chosen(*regression(1.0))
-    assert (settings.batch_size, settings.subset, settings.guided) == (MINIBATCH, None, True)
+    assert (settings.batch_size, settings.subset, settings.guided) == (N * GUIDES, None, True)
     # ½ nβ gᵀH⁻¹g of a random subset of m is about nβ σ² DIM/m (1 − m/n), for the mean square error: about 6 here
     shift = float(settings.gradients.split()[-3])
     assert 1 < shift < 25
@@ -85,7 +85,7 @@ def test_with_label_noise_the_estimate_is_that_of_all_samples():
         curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
         exact = float(0.5 * (curvatures / (curvatures + found.localization)).sum())
         assert found.settings["sampler"] == "hmc"
-        assert found.settings["batch_size"] == (size or MINIBATCH)
+        assert found.settings["batch_size"] == (size or N * GUIDES)
         assert found.outcome is lk.Outcome.CONVERGED
         assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
 

@@ -76,7 +76,7 @@ def test_the_checkpoint_is_a_minimum_of_zero(kind):
     else:
         task = Task(net(2), (X, TARGETS), lambda m, b: F.mse_loss(m(b[0]), b[1]))
     posterior = posterior_of(behavioral_task(task))
-    moved = posterior.loss_grad_at((posterior.point.weights + 0.1)[None])
+    moved = posterior.loss_and_grad((posterior.point.weights + 0.1)[None])[1]
     assert abs(posterior.loss) < 1e-12
     assert posterior.loss_grad.norm() < 1e-5 * moved.norm()
     assert posterior_of(task).loss_grad.norm() > 1e-2

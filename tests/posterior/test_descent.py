@@ -128,8 +128,8 @@ def test_few_gradients_are_spent_also_in_a_valley_that_is_hard_to_follow(potenti
     start = torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64)
     posterior = potential(rosenbrock, start, n_beta=1e4)
     calls = []
-    original = posterior._loss_and_grad
-    posterior._loss_and_grad = lambda weights: calls.append(1) or original(weights)
+    original = posterior.loss_and_grad
+    posterior.loss_and_grad = lambda weights: calls.append(1) or original(weights)
     depth, found = depth_below(posterior)
     assert 20 <= len(calls) <= 30  # a line search may finish what it began
     assert float(rosenbrock(found)) > 0.01, "else 25 gradients are enough to find the minimum"
