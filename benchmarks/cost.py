@@ -193,7 +193,7 @@ def summarize(nets: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     spent = [float(BATCH * steps) for steps in STEPS]
     sgld = right([net["peers"]["SGLD"] for net in nets])
     found["SGLD, best step per net"] = scored(spent, sgld)
-    found["SGLD, best per net and budget"] = scored(spent, sgld.any(axis=1, keepdims=True))
+    found["SGLD, best per net and budget"] = scored(spent, sgld.max(axis=1, keepdims=True))
     for tool, sizes in STEP_SIZES.items():
         within = right([net["peers"][tool] for net in nets])
         each = [scored(spent, within[:, [i]]) | {"step_size": size} for i, size in enumerate(sizes)]

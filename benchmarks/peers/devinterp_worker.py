@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -150,11 +151,11 @@ def run_chains(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
 
     task = Task(toy.model, toy.data, toy.loss_fn)
     point, batch = task.point(), _batch(toy)
-    at_center = task.losses(point.weights[None], point, batch).detach()
+    at_center = task.loss(point.weights, point.fixed, batch).detach()
     total = torch.zeros(request["chains"], dtype=torch.float64)
 
     def evaluate(model: Chains, data: Any) -> tuple[Tensor, Tensor]:
-        losses = task.losses(model.rows, point, data)
+        losses = vmap(task.loss, in_dims=(0, None, None))(model.rows, point.fixed, data)
         return losses.sum(), losses.detach()
 
     def record(*, results: tuple[Tensor], **_: Any) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree
+from llckit.posterior.rows import batches, losses_and_grads_of, losses_of
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
@@ -59,6 +60,7 @@ class LocalPosterior:
         self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
         self._bytes_per_sample = saved_bytes(task, point)
+        self._away = torch.empty(rows, task.dim).to(point.weights)  # kept: new memory of that size costs page faults
         loss, grad = self.loss_and_grad(point.weights[None])
         self.loss, self.loss_grad = float(loss), grad[0]
         if not (torch.isfinite(loss).all() and torch.isfinite(grad).all()):
@@ -80,14 +82,14 @@ class LocalPosterior:
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        away = weights - self.point.weights
+        away = torch.sub(weights, self.point.weights, out=self._away if weights.shape == self._away.shape else None)
         if indices is None:
             loss, grad = self.loss_and_grad(weights)
             rise = loss - self.loss
         else:
-            batch = self.point.samples.gather(indices)
-            losses, grad = self._batch_loss_and_grad(weights, batch)
-            baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch)
+            batch, size = self.point.samples.gather(indices), indices.shape[1]
+            losses, grad = self._batch_loss_and_grad(weights, batch, size)
+            baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch, size)
             error = paired - self.loss_grad
             rise = losses - baseline - (error * away).sum(1, dtype=torch.float64)
             grad = grad - error
@@ -98,15 +100,14 @@ class LocalPosterior:
 
         Args:
             rise: ΔL, that loss above w*, float64, shape (rows,).
-            grad: its gradient, shape (rows, dim).
+            grad: its gradient, shape (rows, dim); overwritten.
             away: w − w*, likewise.
 
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        excess, distance2 = self.n_beta * rise, away.square().sum(1, dtype=torch.float64)
-        grad = grad * self.n_beta[:, None].to(grad.dtype)
-        grad += away * self.localization[:, None].to(grad.dtype)
+        excess, distance2 = self.n_beta * rise, torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+        grad.mul_(self.n_beta[:, None].to(grad.dtype)).addcmul_(away, self.localization[:, None].to(grad.dtype))
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
     def without_gradient(self, weights: Tensor) -> Energy:
@@ -119,9 +120,9 @@ class LocalPosterior:
             As from a call, but for the gradient: NaN, shape (rows,).
         """
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
-        with torch.no_grad():
-            for batch, length in self.point.samples.chunks(self._chunk(len(weights))):
-                loss += self._task.losses(weights, self.point, batch) * (length / self.point.samples.n)
+        batched, size = self._pieces(n := self.point.samples.n, len(weights))
+        for batch, length in self.point.samples.chunks(size):
+            loss += losses_of(self._task, weights, self.point, batch, batched=batched) * (length / n)
         excess = self.n_beta * (loss - self.loss)
         distance2 = (weights - self.point.weights).square().sum(1, dtype=torch.float64)
         return Energy(excess, excess + 0.5 * self.localization * distance2, torch.full_like(loss, torch.nan), distance2)
@@ -149,28 +150,26 @@ class LocalPosterior:
             Losses, float64, shape (k,), and gradients, shape (k, dim).
         """
         samples = self.point.samples if samples is None else samples
-        size = self._chunk(len(weights))
-        weights = weights.detach().requires_grad_()
+        batched, size = self._pieces(samples.n, len(weights))
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
         grad: Tensor | None = None
         for batch, length in samples.chunks(size):
-            with torch.enable_grad():
-                losses = self._task.losses(weights, self.point, batch) * (length / samples.n)
-                (piece,) = torch.autograd.grad(losses.sum(), weights)
-            loss += losses.detach()
+            losses, piece = losses_and_grads_of(self._task, weights, self.point, batch, batched=batched)
+            share = length / samples.n
+            loss.add_(losses, alpha=share)
+            piece = piece if share == 1 else piece.mul_(share)
             grad = piece if grad is None else grad.add_(piece)
         assert grad is not None  # there is at least one sample
         return loss, grad
 
-    def _batch_loss_and_grad(self, weights: Tensor, batch: Tree) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            weights = weights.detach().requires_grad_()
-            losses = self._task.losses(weights, self.point, batch, own_batches=True)
-            (grad,) = torch.autograd.grad(losses.sum(), weights)
-        return losses.detach(), grad
+    def _batch_loss_and_grad(self, weights: Tensor, batch: Tree, size: int) -> tuple[Tensor, Tensor]:
+        batched, _ = self._pieces(size, len(weights))
+        return losses_and_grads_of(self._task, weights, self.point, batch, batched=batched, own_batches=True)
 
-    def _chunk(self, rows: int) -> int:
-        return max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * rows))
+    def _pieces(self, n: int, rows: int) -> tuple[bool, int]:
+        """Whether rows are evaluated together, and at how many of n samples at a time."""
+        batched = batches(self._task, n * self._bytes_per_sample)
+        return batched, max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * (rows if batched else 1)))
 
 
 def saved_bytes(task: Task, point: Point) -> int:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
 from llckit.errors import InputError
-from llckit.posterior.data import Samples, Tree, tree_map
+from llckit.posterior.data import Samples, Tree
 from llckit.posterior.door import PROBE, check_loss
 from llckit.posterior.restriction import Selection, restrict
+from llckit.posterior.rows import losses_and_grads_of
 
 NAMES_SHOWN = 5
 HALF = (torch.float16, torch.bfloat16)
@@ -88,7 +89,7 @@ class Task:
         loss_fn: as given.
         samples: the data.
         original: the task itself; a behavioral task keeps the one it was made from.
-        vmaps: whether all rows run in one batched forward (else row by row).
+        vmaps: whether rows can run in one batched forward.
 
     Raises:
         InputError: the model has nothing to sample, or the loss is not a finite scalar or vector, does not depend
@@ -264,41 +265,16 @@ class Task:
         losses = functional_call(self._module, swapped, (batch,))
         return losses.double().mean()
 
-    def losses(self, weights: Tensor, point: Point, batch: Tree, *, own_batches: bool = False) -> Tensor:
-        """Mean loss of a batch for many rows of weights at once.
-
-        Args:
-            weights: shape (rows, dim).
-            point: supplies what is not sampled.
-            batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
-            own_batches: whether every row has its own batch.
-
-        Returns:
-            float64 losses, shape (rows,), differentiable in `weights`.
-        """
-        if self.vmaps:
-            batched = vmap(self.loss, in_dims=(0, None, 0 if own_batches else None))
-            return batched(weights, point.fixed, batch)
-        rows = range(len(weights))
-        own = [tree_map(lambda x, r=r: x[r], batch) if own_batches else batch for r in rows]
-        return torch.stack([self.loss(weights[r], point.fixed, own[r]) for r in rows])
-
     def _can_vmap(self) -> bool:
         point = self.point()
         batch, _ = next(self.samples.chunks(PROBE))
-        weights = torch.stack([point.weights, point.weights * (1 + 1e-3)]).requires_grad_()
-
-        def gradient() -> Tensor:
-            return torch.autograd.grad(self.losses(weights, point, batch).sum(), weights)[0]
-
-        self.vmaps = False
-        expected = gradient()
-        self.vmaps = True
+        weights = torch.stack([point.weights, point.weights * (1 + 1e-3)])
+        _, expected = losses_and_grads_of(self, weights, point, batch, batched=False)
         try:
             with warnings.catch_warnings():
                 # The slow fallback of a missing batching rule speaks through a warning only.
                 warnings.filterwarnings("error", message=".*batching rule.*")
-                found = gradient()
+                _, found = losses_and_grads_of(self, weights, point, batch, batched=True)
         except Exception:
             return False
         return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))

@@ -98,11 +98,11 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         follow = potential if guide is None else guide(noise.common_integers)
         first = state.energy if guide is None else follow(state.weights)
         start = noise.normal(state.weights.shape[1])
-        momentum, weights, energy = start.clone(), state.weights, first
+        momentum, weights, energy = start.clone(), state.weights.clone(), first
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
-            weights = torch.add(weights, momentum, alpha=size)
+            weights = weights.add_(momentum, alpha=size)
             energy = follow(weights)
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             leapfrogs += 1

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from llckit.posterior import LocalPosterior, Task
+from llckit.posterior import rows as rows_module
 
 N = 24
 
@@ -77,12 +79,12 @@ def loss_fn(model, batch):
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("name", MODELS)
-def test_rows_agree_with_naive_float64_autograd(name, batched, naive):
+def test_rows_agree_with_naive_float64_autograd(name, batched, naive, monkeypatch):
     model, x, y = case(name)
     task = Task(model, (x, y), loss_fn)
     if batched and not task.vmaps:
         assert name in ("block", "fused"), "only attention may lack a batching rule"
-    task.vmaps = task.vmaps and batched
+    monkeypatch.setattr(rows_module, "BATCHED_BYTES", math.inf if batched else 0)
     center = task.point().weights
     rows = center + 0.05 * torch.randn(3, task.dim, generator=torch.Generator().manual_seed(1))
     posterior = LocalPosterior(task, task.point(), n_beta=7.0, localization=3.0, rows=3)

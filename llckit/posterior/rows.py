@@ -1,0 +1,129 @@
+"""The loss at many rows of weights: all in one batched call, or one after the other in the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from llckit.posterior.data import Tree, tree_map
+
+if TYPE_CHECKING:
+    from llckit.posterior.task import Point, Task
+
+# Bytes that a row touches. Below it a call costs more than its arithmetic; above it batched matrix products are slower
+# than single ones on a CPU, and rows of their own find their activations in the cache.
+BATCHED_BYTES = 2**19
+
+
+def batches(task: Task, pass_bytes: int) -> bool:
+    """Whether rows are better evaluated together.
+
+    The rule counts bytes and not seconds, so that numbers do not depend on how busy a machine is.
+
+    Args:
+        task: says whether its loss can be batched at all.
+        pass_bytes: activations of one row.
+
+    Returns:
+        True for one batched call.
+    """
+    return task.vmaps and (task.device.type != "cpu" or pass_bytes + 4 * task.dim < BATCHED_BYTES)
+
+
+def losses_of(task: Task, weights: Tensor, point: Point, batch: Tree, *, batched: bool) -> Tensor:
+    """Mean loss of a batch, without gradients.
+
+    Args:
+        task: model and loss.
+        weights: shape (rows, dim).
+        point: supplies what is not sampled.
+        batch: one batch for all rows.
+        batched: whether rows are evaluated together.
+
+    Returns:
+        float64 losses, shape (rows,).
+    """
+    with torch.no_grad():
+        if batched:
+            return vmap(task.loss, in_dims=(0, None, None))(weights, point.fixed, batch)
+        with _Borrowed(task, point) as model:
+            return torch.stack([model.loss(row, batch).double() for row in weights])
+
+
+def losses_and_grads_of(
+    task: Task, weights: Tensor, point: Point, batch: Tree, *, batched: bool, own_batches: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of a batch and its gradient.
+
+    Args:
+        task: model and loss.
+        weights: shape (rows, dim).
+        point: supplies what is not sampled.
+        batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
+        batched: whether rows are evaluated together.
+        own_batches: whether every row has its own batch.
+
+    Returns:
+        float64 losses, shape (rows,), and gradients, shape (rows, dim).
+    """
+    weights = weights.detach()
+    with torch.enable_grad():
+        if batched:
+            inside = weights.requires_grad_()
+            losses = vmap(task.loss, in_dims=(0, None, 0 if own_batches else None))(inside, point.fixed, batch)
+            (grads,) = torch.autograd.grad(losses.sum(), inside)
+            return losses.detach(), grads
+        losses = torch.empty(len(weights), dtype=torch.float64, device=weights.device)
+        grads = torch.empty_like(weights)
+        with _Borrowed(task, point) as model:
+            for r, row in enumerate(weights):
+                own = tree_map(lambda x, r=r: x[r], batch) if own_batches else batch
+                loss = model.loss(row, own)
+                model.collect(torch.autograd.grad(loss, model.parameters, materialize_grads=True), out=grads[r])
+                losses[r] = loss.detach()
+    return losses, grads
+
+
+class _Borrowed:
+    """The model with a checkpoint's weights for a while, and afterwards as it was."""
+
+    # Weights are put into the model, not swapped in by functional_call: that costs more than a small model's forward.
+    def __init__(self, task: Task, point: Point) -> None:
+        self._task, self._fixed = task, point.fixed
+        self._tensors = dict(task.model.named_parameters()) | dict(task.model.named_buffers())
+        self._kept = {name: tensor.data for name, tensor in self._tensors.items()}
+        self.parameters = [self._tensors[name] for name in task.shapes]
+
+    def __enter__(self) -> _Borrowed:
+        for name, value in self._fixed.items():
+            self._tensors[name].data = value
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for name, tensor in self._tensors.items():
+            tensor.data = self._kept[name]
+
+    def loss(self, row: Tensor, batch: Tree) -> Tensor:
+        """Mean loss of a batch at one row of weights, in the user's precision where the user took the mean."""
+        if self._task.indices:
+            values = self._task.named(row, self._fixed)
+            for name, parameter in zip(self._task.shapes, self.parameters, strict=True):
+                parameter.data = values[name]
+        else:
+            for parameter, piece in zip(self.parameters, row.split(self._task.sizes), strict=True):
+                parameter.data = piece.view(parameter.shape)
+        loss = self._task.loss_fn(self._task.model, batch)
+        return loss.double().mean() if loss.dim() else loss
+
+    def collect(self, grads: Sequence[Tensor], out: Tensor) -> None:
+        """One vector from the gradients of all parameters."""
+        indices = self._task.indices
+        pieces = (
+            grad.reshape(-1)[indices[name]] if name in indices else grad.reshape(-1)
+            for name, grad in zip(self._task.shapes, grads, strict=True)
+        )
+        torch.cat([*pieces], out=out)
