@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--localization", type=float, metavar="X", help="default: chosen, and told")
     action.add_argument("--params", metavar="NAMES", help="sample only these, such as 'layers.0.*,head.weight'")
     action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+    where = action.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: this one alone)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster, such as tcp://host:8786")
 
     action = add("detect", commands.detect, "find the transitions of a curve")
     action.add_argument("curve", metavar="CURVE.csv", help="columns step, loss, llc[, llc_se][, llc_chain_*]")

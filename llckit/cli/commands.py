@@ -9,6 +9,8 @@ import sys
 import time
 from argparse import Namespace
 from collections import Counter
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves
+from llckit.llc.execution import WorkerPool, dask_executor
 from llckit.llc.outcome import Z95
 from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
@@ -91,13 +94,15 @@ def estimate(arguments: Namespace) -> int:
     task = load_task(arguments.task)
     if arguments.params is not None:
         task = task.restricted(arguments.params.split(","))
-    found = estimate_curve(
-        store,
-        behavioral_task(task) if arguments.behavioral else task,
-        steps=arguments.steps,
-        n_beta=arguments.n_beta,
-        localization=arguments.localization,
-    )
+    with _executor(arguments) as executor:
+        found = estimate_curve(
+            store,
+            behavioral_task(task) if arguments.behavioral else task,
+            steps=arguments.steps,
+            n_beta=arguments.n_beta,
+            localization=arguments.localization,
+            executor=executor,
+        )
     for curve in found.curves if isinstance(found, Spectrogram) else [found]:
         print_curve(curve)
     if arguments.out is not None:
@@ -111,6 +116,12 @@ def estimate(arguments: Namespace) -> int:
         )
         print(f"drawn in {arguments.plot}")
     return 1 if np.isnan(found.llc).all() else 0
+
+
+def _executor(arguments: Namespace) -> AbstractContextManager[Executor | None]:
+    if arguments.workers is not None:
+        return WorkerPool(arguments.workers)
+    return nullcontext() if arguments.scheduler is None else dask_executor(arguments.scheduler)
 
 
 def detect(arguments: Namespace) -> int:

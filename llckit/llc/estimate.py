@@ -14,7 +14,7 @@ from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import choose_scale
-from llckit.posterior import Observable, Selection, Task, behavioral_task
+from llckit.posterior import Observable, Selection, Task, behavioral_task, steady_threads
 from llckit.sampling import Sampler
 
 
@@ -102,16 +102,17 @@ def estimate_llc(
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     if behavioral:
         task = behavioral_task(task)
-    point = task.point()
-    scale = choose_scale(task, point, n_beta, localization)
-    settings = choose_gradients(task, point, scale, settings)
-    if n_beta is None:
-        held = localization is not None
-        estimate = estimate_on_plateau(
-            task, point, scale, settings, hold_localization=held, progress=progress, observe=observe
-        )
-    else:
-        estimate = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
+    with steady_threads(task):
+        point = task.point()
+        scale = choose_scale(task, point, n_beta, localization)
+        settings = choose_gradients(task, point, scale, settings)
+        if n_beta is None:
+            held = localization is not None
+            estimate = estimate_on_plateau(
+                task, point, scale, settings, hold_localization=held, progress=progress, observe=observe
+            )
+        else:
+            estimate = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
     if on_failure == "raise" and not estimate.outcome.trusted:
         raise EstimationError(f"{estimate.outcome.value}: {estimate.outcome.advice}")
     return estimate

@@ -18,7 +18,7 @@ from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.plateau import find_plateau
 from llckit.llc.point import MAX_GRAD_EVALS, REL_TOL, Settings, estimate_point
 from llckit.llc.settings import Scale, choose_scale
-from llckit.posterior import Selection, Task, behavioral_task
+from llckit.posterior import Selection, Task, behavioral_task, steady_threads
 from llckit.sampling import Sampler
 
 BELOW, ABOVE, RUNGS = 10.0, 1000.0, 9  # the default ladder, around n/ln n: half a decade a rung
@@ -147,6 +147,13 @@ def scale_profile(
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     if behavioral:
         task = behavioral_task(task)
+    with steady_threads(task):
+        return _climb(task, settings, n_beta, localization, progress)
+
+
+def _climb(
+    task: Task, settings: Settings, n_beta: Iterable[float] | None, localization: float | None, progress: bool
+) -> ScaleProfile:
     point = task.point()
     default = choose_scale(task, point, None, localization)
     settings = choose_gradients(task, point, default, settings)

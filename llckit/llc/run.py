@@ -5,29 +5,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
+from llckit.llc.execution import Job, check_sendable, finish
 from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import REL_TOL, Settings, estimate_point
 from llckit.llc.profile import check_ladder
+from llckit.llc.results import Results
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
 from llckit.llc.spectrogram import Spectrogram
-from llckit.posterior import LocalPosterior, Point, Task
+from llckit.posterior import LocalPosterior, Point, Task, steady_threads
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
-FOLDER = "estimates"  # inside the store's folder
 # A curve is read for its shape, at many checkpoints: looser and cheaper than a single estimate.
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
@@ -51,6 +50,7 @@ def estimate_curve(
     batch_size: int | None = None,
     subset: int | None = None,
     seed: int = 0,
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> Any:
     """λ̂ at every checkpoint of a store, at one nβ and γ.
@@ -79,6 +79,8 @@ def estimate_curve(
         subset: samples of a fixed subset; which of both is taken where neither is given is chosen at the last
             checkpoint there is, and from then on the same for all.
         seed: of all randomness.
+        executor: any `concurrent.futures.Executor` whose workers reach the store and the task's file under the same
+            paths; the task must come from `load_task`. The result is the same without.
         progress: whether a bar is shown (on a terminal).
 
     Returns:
@@ -86,7 +88,8 @@ def estimate_curve(
 
     Raises:
         InputError: an empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
-            a loss that is not finite there, or wrong settings; before any sampling.
+            a loss that is not finite there, wrong settings, or a task or sampler that cannot be sent to workers; before
+            any sampling.
     """
     if not isinstance(store, CheckpointStore):
         raise InputError(f"store is a {type(store).__name__}; expected llckit.CheckpointStore(path)")
@@ -103,55 +106,74 @@ def estimate_curve(
         batch_size=batch_size,
         subset=subset,
     )
+    if executor is not None:
+        check_sendable(executor, task, settings)
     ladder = None if n_beta is None or np.isscalar(n_beta) else check_ladder(n_beta)
     one: Any = n_beta if ladder is None else None
     check_scale(task, one, localization)
     chosen = _check_checkpoints(store, task, steps)
-    results = _Results(store.path / FOLDER)
+    results = Results(store)
     results.check_writable()
-    marks: dict[int, list[Any]] = {}
-    for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
-        try:
-            marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
-        except InputError as error:
-            raise InputError(f"step {step}: {error}") from error
-    if ladder is None:
-        return _one_curve(store, task, marks, results, settings, one, localization, progress)
-    if localization is None:
-        localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
-    scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
-    return Spectrogram(
-        tuple(_one_curve(store, task, marks, results, settings, one, localization, progress) for one in scales)
-    )
+    with steady_threads(task):
+        marks: dict[int, list[Any]] = {}
+        for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
+            try:
+                marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
+            except InputError as error:
+                raise InputError(f"step {step}: {error}") from error
+        run = _Run(store, task, marks, results, settings, executor, progress)
+        if ladder is None:
+            return _one_curve(run, one, localization)
+        if localization is None:
+            localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
+        scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
+        return Spectrogram(tuple(_one_curve(run, one, localization) for one in scales))
 
 
-def _one_curve(
-    store: CheckpointStore,
-    task: Task,
-    marks: dict[int, list[Any]],
-    results: _Results,
-    settings: Settings,
-    n_beta: float | None,
-    localization: float | None,
-    progress: bool,
-) -> LLCCurve:
-    """λ̂ at one scale; `marks` says by step what weights and loss are recognised by."""
+class _Run(NamedTuple):
+    """What all scales share; `marks` says by step what weights and loss are recognised by."""
+
+    store: CheckpointStore
+    task: Task
+    marks: dict[int, list[Any]]
+    results: Results
+    settings: Settings
+    executor: Executor | None
+    progress: bool
+
+
+def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> LLCCurve:
+    store, task, marks, results, settings, executor, progress = run
     scale, settings, loss_fingerprint = _choose(store, task, results, n_beta, localization, settings)
     described = _describe(task, scale, settings)
     keys = {step: _key(*mark, described) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
     done: dict[int, LLCEstimate] = {}
+    bar = tqdm(total=len(keys), desc="checkpoints", disable=None if progress else True)
+
+    def keep(step: int, estimate: LLCEstimate) -> None:
+        results.put(keys[step], {"settings": described, "estimate": estimate.to_dict()})
+        done[step] = estimate
+        bar.update()
+
     try:
-        for step in tqdm(keys, desc="checkpoints", disable=None if progress else True):
-            estimate = results.estimate(keys[step])
-            if estimate is None:
-                estimate = estimate_point(task, task.point(store.load(step)), scale, settings)
-                results.put(keys[step], {"settings": described, "estimate": estimate.to_dict()})
-            done[step] = estimate
+        for step, key in keys.items():
+            estimate = results.estimate(key)
+            if estimate is not None:
+                done[step] = estimate
+                bar.update()
+        missing = [step for step in keys if step not in done]
+        if executor is not None and missing:
+            jobs = [Job.make(store, task, step, marks[step][1][0], scale, settings) for step in missing]
+            finish(jobs, executor, keep)
+        else:
+            for step in missing:
+                keep(step, estimate_point(task, task.point(store.load(step)), scale, settings))
     finally:
+        bar.close()
         earlier = results.curve(name)
         results.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
-    return LLCCurve.from_estimates(list(done), list(done.values()))
+    return LLCCurve.from_estimates(list(keys), [done[step] for step in keys])
 
 
 def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
@@ -164,7 +186,7 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
         By whether it is behavioral, the curve that `estimate_curve` gave last, with all steps estimated at its
         settings; a kind that was never estimated is missing.
     """
-    results = _Results(store.path / FOLDER)
+    results = Results(store)
     curves: dict[bool, LLCCurve] = {}
     for keys in results.curves_newest_last():
         kept = {step: results.estimate(keys[str(step)]) for step in store.steps if str(step) in keys}
@@ -207,7 +229,7 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
 def _choose(
     store: CheckpointStore,
     task: Task,
-    results: _Results,
+    results: Results,
     n_beta: float | None,
     localization: float | None,
     settings: Settings,
@@ -284,47 +306,3 @@ def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
 
 def _key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-class _Results:
-    """Small JSON documents by key, each written whole or not at all."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def check_writable(self) -> None:
-        try:
-            self._folder.mkdir(exist_ok=True)
-            tempfile.TemporaryFile(dir=self._folder).close()
-        except OSError as error:
-            raise InputError(f"results cannot be kept in {self._folder}: {error.strerror}") from error
-
-    def get(self, key: str) -> dict[str, Any]:
-        """The document; an empty one where there is none, or a damaged one: computing again is cheaper than asking."""
-        try:
-            found = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def estimate(self, key: str) -> LLCEstimate | None:
-        try:
-            return LLCEstimate.from_dict(self.get(key)["estimate"])
-        except (AttributeError, KeyError, TypeError, ValueError):
-            return None
-
-    def curve(self, key: str) -> dict[str, str]:
-        keys = self.get(key).get("keys")
-        return keys if isinstance(keys, dict) else {}
-
-    def curves_newest_last(self) -> Iterator[dict[str, str]]:
-        files = sorted(self._folder.glob("curve-*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
-        for file in files:
-            yield self.curve(file.stem)
-
-    def put(self, key: str, value: dict[str, Any]) -> None:
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump(value, file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, self._folder / f"{key}.json")

@@ -5,11 +5,12 @@ from llckit.posterior.curvature import Spectrum, curvature
 from llckit.posterior.data import Samples
 from llckit.posterior.descent import depth_below
 from llckit.posterior.guide import Guide
-from llckit.posterior.loading import load_task
-from llckit.posterior.local import Energy, LocalPosterior, saved_bytes
+from llckit.posterior.loading import load_reference, load_task
+from llckit.posterior.local import Energy, LocalPosterior
 from llckit.posterior.observables import Observable, observing
 from llckit.posterior.restriction import Selection
-from llckit.posterior.task import Point, Task
+from llckit.posterior.rows import saved_bytes, steady_threads
+from llckit.posterior.task import Point, Reference, Task
 
 __all__ = [
     "Energy",
@@ -17,6 +18,7 @@ __all__ = [
     "LocalPosterior",
     "Observable",
     "Point",
+    "Reference",
     "Samples",
     "Selection",
     "Spectrum",
@@ -24,7 +26,9 @@ __all__ = [
     "behavioral_task",
     "curvature",
     "depth_below",
+    "load_reference",
     "load_task",
     "observing",
     "saved_bytes",
+    "steady_threads",
 ]

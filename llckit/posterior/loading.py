@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from llckit.errors import InputError
-from llckit.posterior.task import Task
+from llckit.posterior.behavioral import behavioral_task
+from llckit.posterior.task import Reference, Task
 
 
 def load_task(reference: str) -> Task:
@@ -52,4 +53,23 @@ def load_task(reference: str) -> Task:
         raise InputError(
             f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
         )
+    task.reference = Reference(f"{file.resolve()}:{name}")
     return task
+
+
+def load_reference(reference: Reference) -> Task:
+    """The task that another process has.
+
+    Args:
+        reference: the `reference` of that task.
+
+    Returns:
+        The same task, made anew.
+
+    Raises:
+        InputError: see `load_task`.
+    """
+    task = load_task(reference.name)
+    if reference.params is not None:
+        task = task.restricted(reference.params)
+    return behavioral_task(task) if reference.behavioral else task

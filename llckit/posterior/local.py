@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree
-from llckit.posterior.rows import batches, losses_and_grads_of, losses_of
+from llckit.posterior.rows import batches, losses_and_grads_of, losses_of, saved_bytes
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
@@ -170,32 +170,3 @@ class LocalPosterior:
         """Whether rows are evaluated together, and at how many of n samples at a time."""
         batched = batches(self._task, n * self._bytes_per_sample)
         return batched, max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * (rows if batched else 1)))
-
-
-def saved_bytes(task: Task, point: Point) -> int:
-    """Bytes that autograd keeps for each further sample of a batch and row, by measurement.
-
-    Args:
-        task: model, data and loss.
-        point: the checkpoint.
-
-    Returns:
-        Bytes per sample; 0 for a loss that does not look at the data.
-    """
-    few, more = 2, 4
-    if point.samples.n < more:
-        return 0
-    kept = []
-    for size in (few, more):
-        total = 0
-
-        def count(tensor: Tensor) -> Tensor:
-            nonlocal total
-            total += tensor.numel() * tensor.element_size()
-            return tensor
-
-        batch = point.samples.first(size)
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
-            task.loss(point.weights.clone().requires_grad_(), point.fixed, batch)
-        kept.append(total)
-    return max(0, (kept[1] - kept[0]) // (more - few))

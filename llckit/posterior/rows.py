@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # Bytes that a row touches. Below it a call costs more than its arithmetic; above it batched matrix products are slower
 # than single ones on a CPU, and rows of their own find their activations in the cache.
 BATCHED_BYTES = 2**19
+THREADED_BYTES = 2**22  # from which one row is worth several threads
 
 
 def batches(task: Task, pass_bytes: int) -> bool:
@@ -32,6 +34,58 @@ def batches(task: Task, pass_bytes: int) -> bool:
         True for one batched call.
     """
     return task.vmaps and (task.device.type != "cpu" or pass_bytes + 4 * task.dim < BATCHED_BYTES)
+
+
+def saved_bytes(task: Task, point: Point) -> int:
+    """Bytes that autograd keeps for each further sample of a batch and row, by measurement.
+
+    Args:
+        task: model, data and loss.
+        point: the checkpoint.
+
+    Returns:
+        Bytes per sample; 0 for a loss that does not look at the data.
+    """
+    few, more = 2, 4
+    if point.samples.n < more:
+        return 0
+    kept = []
+    for size in (few, more):
+        total = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal total
+            total += tensor.numel() * tensor.element_size()
+            return tensor
+
+        batch = point.samples.first(size)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
+            task.loss(point.weights.clone().requires_grad_(), point.fixed, batch)
+        kept.append(total)
+    return max(0, (kept[1] - kept[0]) // (more - few))
+
+
+@contextmanager
+def steady_threads(task: Task) -> Iterator[None]:
+    """One thread while rows are small, so that numbers depend neither on their number nor on who else is at work.
+
+    Sums are rounded in another order by other numbers of threads. Small rows hardly gain from them; a curve gains more
+    from workers. Large rows get as many threads as torch has.
+
+    Args:
+        task: says what a pass over its data touches.
+    """
+    threads = torch.get_num_threads()
+    own = task.original
+    large = own.samples.n * saved_bytes(own, own.point()) + 4 * own.dim >= THREADED_BYTES
+    if large or own.device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def losses_of(task: Task, weights: Tensor, point: Point, batch: Tree, *, batched: bool) -> Tensor:

@@ -52,6 +52,20 @@ class Point(NamedTuple):
         return self._replace(samples=self.samples.subset(order[:size]))
 
 
+class Reference(NamedTuple):
+    """How another process makes the same task.
+
+    Attributes:
+        name: "file.py:NAME", as `load_task` takes it, with the file's whole path.
+        params: which parameters it is restricted to; None for those of the file.
+        behavioral: whether it is the behavioral task.
+    """
+
+    name: str
+    params: tuple[str, ...] | None = None
+    behavioral: bool = False
+
+
 class _Loss(nn.Module):
     """The loss as a module, so that `functional_call` swaps weights for whatever loss_fn does with the model."""
 
@@ -89,6 +103,7 @@ class Task:
         loss_fn: as given.
         samples: the data.
         original: the task itself; a behavioral task keeps the one it was made from.
+        reference: how another process makes the same task; None if it was not loaded from a file.
         vmaps: whether rows can run in one batched forward.
 
     Raises:
@@ -97,6 +112,7 @@ class Task:
     """
 
     behavioral = False
+    reference: Reference | None = None
 
     def __init__(
         self,
@@ -154,6 +170,10 @@ class Task:
             A new task (of the user's loss; make it behavioral afterwards).
         """
         task = copy.copy(self.original)
+        if self.reference is not None and params is not None:
+            names = None if isinstance(params, Mapping) else (params,) if isinstance(params, str) else tuple(params)
+            task.reference = None if names is None else Reference(self.reference.name, names)
+            params = params if names is None else names
         task.model, indices = _prepare(self.original.model, params)
         task._open(indices)
         return task

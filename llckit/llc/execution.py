@@ -1,0 +1,263 @@
+"""One estimate for every checkpoint, on one machine or many, by any `concurrent.futures.Executor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import torch
+
+from llckit import sampling
+from llckit.errors import EstimationError, InputError
+from llckit.llc.outcome import LLCEstimate
+from llckit.llc.point import Settings, estimate_point
+from llckit.llc.settings import Scale
+from llckit.posterior import LocalPosterior, Reference, Task, load_reference, steady_threads
+from llckit.sampling import Sampler
+from llckit.store import CheckpointStore
+
+ATTEMPTS = 3  # rounds in which workers die and no checkpoint is finished
+SCHEDULER_SECONDS = 20  # to wait for an answer
+SAME_LOSS = 1e-3  # relative difference of L(w*) between here and a worker that rounding explains
+
+
+class Job(NamedTuple):
+    """One checkpoint to be estimated: names and numbers, never tensors or open files.
+
+    Attributes:
+        store: path of the store.
+        step: which checkpoint.
+        task: how the worker makes the task.
+        loss: L(w*) on it, by which the worker knows that it has the same data and loss.
+        scale: nβ and γ.
+        settings: what finds the estimate, with `sampler="auto"`.
+        sampler: name and arguments of the sampler; None for "auto".
+    """
+
+    store: str
+    step: int
+    task: Reference
+    loss: float
+    scale: Scale
+    settings: Settings
+    sampler: tuple[str, dict[str, Any]] | None
+
+    @classmethod
+    def make(cls, store: CheckpointStore, task: Task, step: int, loss: float, scale: Scale, settings: Settings) -> Job:
+        """A job from what the caller has at hand; see `check_sendable` for what cannot be one."""
+        assert task.reference is not None
+        sampler = None
+        if isinstance(settings.sampler, Sampler):
+            sampler = settings.sampler.name, settings.sampler.settings
+            settings = dataclasses.replace(settings, sampler="auto")
+        return cls(str(store.path.resolve()), step, task.reference, loss, scale, settings, sampler)
+
+
+def check_sendable(executor: Executor, task: Task, settings: Settings) -> None:
+    """Refuse what workers cannot make by themselves.
+
+    Args:
+        executor: as given by the user.
+        task: likewise.
+        settings: likewise.
+
+    Raises:
+        InputError: no executor, a task that was not loaded from a file, or a sampler of the user's own.
+    """
+    if not isinstance(executor, Executor):
+        raise InputError(
+            f"executor is a {type(executor).__name__}; expected a concurrent.futures.Executor, such as "
+            "ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn'))"
+        )
+    if task.reference is None:
+        raise InputError(
+            "the task was made here, and workers cannot make it again; expected one from llckit.load_task('file.py:"
+            "NAME'), restricted by names if at all (masks belong into the file)"
+        )
+    if isinstance(settings.sampler, Sampler) and getattr(sampling, settings.sampler.name, None) is None:
+        raise InputError(
+            f"sampler {settings.sampler.name!r} is not one of llckit's, and workers cannot make it; leave executor out"
+        )
+
+
+def finish(jobs: Sequence[Job], executor: Executor, keep: Callable[[int, LLCEstimate], None]) -> None:
+    """Run all jobs. Those of workers that died are run again; if the executor dies with them, here.
+
+    Args:
+        jobs: in the order in which they should begin.
+        executor: does the work.
+        keep: called with step and estimate as soon as one is there.
+
+    Raises:
+        EstimationError: workers die again and again before they have finished anything.
+    """
+    left, attempts = list(jobs), 0
+    while left:
+        lost, futures = [], dict[Future[dict[str, Any]], Job]()
+        try:
+            for job in left:
+                futures[executor.submit(work, job)] = job
+        except BrokenExecutor:
+            if not futures:
+                warnings.warn("the executor is broken; what is left is estimated in this process", stacklevel=4)
+                for job in left:
+                    keep(job.step, LLCEstimate.from_dict(work(job)))
+                return
+        try:
+            for future in as_completed(futures):
+                try:
+                    keep(futures[future].step, LLCEstimate.from_dict(future.result()))
+                except BrokenExecutor:
+                    lost.append(futures[future])
+        finally:
+            for future in futures:
+                future.cancel()
+        lost += left[len(futures) :]
+        attempts = attempts + 1 if len(lost) == len(left) else 0
+        if attempts == ATTEMPTS:
+            raise EstimationError(
+                f"workers died {ATTEMPTS} times before any of the {len(left)} checkpoints left was finished; memory "
+                "may be short: try fewer workers. What is finished is kept"
+            )
+        left = lost
+
+
+_own = threading.local()  # tasks by reference: threads must not share a model
+_loading = threading.Lock()
+
+
+def work(job: Job) -> dict[str, Any]:
+    """What a worker does.
+
+    Args:
+        job: one checkpoint.
+
+    Returns:
+        The estimate as a dictionary.
+
+    Raises:
+        InputError: the store or the task's file is not there, or not the same.
+    """
+    tasks = _own.__dict__.setdefault("tasks", {})
+    if job.task not in tasks:
+        with _loading:
+            tasks[job.task] = load_reference(job.task)
+    task: Task = tasks[job.task]
+    with steady_threads(task):
+        return _estimate(task, job).to_dict()
+
+
+def _estimate(task: Task, job: Job) -> LLCEstimate:
+    point = task.point(CheckpointStore(job.store, create=False).load(job.step))
+    loss = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1).loss
+    if abs(loss - job.loss) > SAME_LOSS * max(abs(loss), abs(job.loss)):
+        raise InputError(
+            f"step {job.step}: a worker finds the loss {loss:.6g} where it is {job.loss:.6g} here; expected the same "
+            f"task {job.task.name} and data on all machines"
+        )
+    settings = job.settings
+    if job.sampler is not None:
+        name, arguments = job.sampler
+        settings = dataclasses.replace(settings, sampler=getattr(sampling, name)(**arguments))
+    return estimate_point(task, point, job.scale, settings)
+
+
+class WorkerPool(Executor):
+    """Processes on this machine. A worker that is killed is replaced; none outlives this process.
+
+    Args:
+        workers: how many.
+
+    Raises:
+        InputError: fewer than one.
+    """
+
+    def __init__(self, workers: int) -> None:
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise InputError(f"workers is {workers!r}; expected an integer >= 1")
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._alive: Connection | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run fn(*args, **kwargs) in a worker."""
+        try:
+            return self._running().submit(fn, *args, **kwargs)
+        except BrokenExecutor:
+            self.shutdown()
+            return self._running().submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all workers, after what they are at if `wait`, else at once."""
+        pool, alive, self._pool, self._alive = self._pool, self._alive, None, None
+        if pool is None or alive is None:
+            return
+        if not wait:
+            alive.close()
+        pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        alive.close()
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        """Wait for the workers, or end them where something went wrong here."""
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+
+    def _running(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")  # forked children of a process with threads may hang
+            watched, self._alive = context.Pipe(duplex=False)
+            threads = max(1, (os.cpu_count() or 1) // self._workers)
+            self._pool = ProcessPoolExecutor(
+                self._workers, mp_context=context, initializer=_begin, initargs=(watched, threads)
+            )
+        return self._pool
+
+
+@contextmanager
+def dask_executor(address: str) -> Iterator[Executor]:
+    """The workers of a Dask cluster (extra `dask`); they need llckit, and the same paths.
+
+    Args:
+        address: of the scheduler, such as tcp://host:8786.
+
+    Yields:
+        The executor.
+
+    Raises:
+        InputError: the extra is not installed, or no scheduler answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(f"a Dask cluster needs distributed ({error}); pip install 'llckit[dask]'") from error
+    try:
+        client = Client(address, set_as_default=False, timeout=SCHEDULER_SECONDS)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({error}); start one with: dask scheduler, and workers with: dask "
+            "worker ADDRESS"
+        ) from error
+    with client:
+        yield client.get_executor(pure=False)
+
+
+def _begin(watched: Connection, threads: int) -> None:
+    """A worker's first act: leave interruptions to the parent, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+
+    def wait_for_end() -> None:
+        try:
+            watched.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
