@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +12,10 @@ import torch
 
 from llckit.cli.commands import print_transitions
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, estimate_curve
+from llckit.llc import estimate_curve
+from llckit.llc.execution import WorkerPool
 from llckit.plotting import plot_curve, save_figure
-from llckit.posterior import behavioral_task
+from llckit.posterior import Task, behavioral_task, load_task
 from llckit.report import write_report
 from llckit.store import CheckpointStore, Recorder, log_schedule, mixed_schedule
 from llckit.toys import TrainingRun, digits, modular_addition, staircase, train
@@ -50,6 +47,22 @@ DEMOS = {
     ),
 }
 BURNIN = 100
+WORKERS = 2
+
+
+def grokking_task() -> Task:
+    """What the demo's workers load."""
+    return DEMOS["grokking"].run().task
+
+
+def digits_task() -> Task:
+    """Likewise."""
+    return DEMOS["digits"].run().task
+
+
+def staircase_task() -> Task:
+    """Likewise."""
+    return DEMOS["staircase"].run().task
 
 
 def demo(arguments: Namespace) -> int:
@@ -68,14 +81,12 @@ def demo(arguments: Namespace) -> int:
         print(f"training: {run.last_step} steps, {run.task.dim} parameters, {run.task.n} samples", flush=True)
         train(run, Recorder(store, schedule), progress=True)
     print(f"estimating the LLC of {len(store)} checkpoints", flush=True)
-    # A second process takes every other checkpoint; what it keeps in the store is found there by the last call.
-    second = multiprocessing.get_context("spawn").Process(
-        target=_estimate_quietly, args=(arguments.name, store.path, schedule[1::2]), daemon=True
-    )
-    second.start()
-    _estimate(chosen, run, store, schedule[::2])
-    second.join()
-    curve = _estimate(chosen, run, store, None)
+    task = load_task(f"{__file__}:{arguments.name}_task")
+    task = behavioral_task(task) if chosen.behavioral else task
+    with WorkerPool(WORKERS) as pool:
+        curve = estimate_curve(
+            store, task, num_chains=chosen.num_chains, num_burnin=BURNIN, num_draws=chosen.num_draws, executor=pool
+        )
     transitions = detect_transitions(curve)
     for name in ("curve.csv", "transitions.json", "curve.png"):
         (out / name).unlink(missing_ok=True)  # left by a demo that was interrupted while writing
@@ -86,18 +97,3 @@ def demo(arguments: Namespace) -> int:
     print_transitions(list(transitions))
     print(f"written to {out}: curve.csv, transitions.json, curve.png, {FINISHED}")
     return 0
-
-
-def _estimate(chosen: _Demo, run: TrainingRun, store: CheckpointStore, steps: list[int] | None) -> LLCCurve:
-    task = behavioral_task(run.task) if chosen.behavioral else run.task
-    return estimate_curve(
-        store, task, steps, num_chains=chosen.num_chains, num_burnin=BURNIN, num_draws=chosen.num_draws
-    )
-
-
-def _estimate_quietly(name: str, path: Path, steps: list[int]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends this one
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process; one progress bar is enough
-    torch.set_num_threads(1)
-    chosen = DEMOS[name]
-    _estimate(chosen, chosen.run(), CheckpointStore(path, create=False), steps)
