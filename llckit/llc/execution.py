@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
 ATTEMPTS = 3  # rounds in which workers die and no checkpoint is finished
+SAMPLERS = "baoab", "hmc", "mala", "rmsprop_sgld", "sgld", "sgnht"  # made from their arguments
+PLAIN = "needs_full_loss", "guided", "num_burnin", "min_draws"  # what else can be compared
 SCHEDULER_SECONDS = 20  # to wait for an answer
 SAME_LOSS = 1e-3  # relative difference of L(w*) between here and a worker that rounding explains
 
@@ -37,7 +40,7 @@ class Job(NamedTuple):
         store: path of the store.
         step: which checkpoint.
         task: how the worker makes the task.
-        loss: L(w*) on it, by which the worker knows that it has the same data and loss.
+        loss: the user's L(w*), by which the worker knows that it has the same data and loss.
         scale: nβ and γ.
         settings: what finds the estimate, with `sampler="auto"`.
         sampler: name and arguments of the sampler; None for "auto".
@@ -83,10 +86,14 @@ def check_sendable(executor: Executor, task: Task, settings: Settings) -> None:
             "the task was made here, and workers cannot make it again; expected one from llckit.load_task('file.py:"
             "NAME'), restricted by names if at all (masks belong into the file)"
         )
-    if isinstance(settings.sampler, Sampler) and getattr(sampling, settings.sampler.name, None) is None:
-        raise InputError(
-            f"sampler {settings.sampler.name!r} is not one of llckit's, and workers cannot make it; leave executor out"
-        )
+    given = settings.sampler
+    if isinstance(given, Sampler):
+        anew = getattr(sampling, given.name)(**given.settings) if given.name in SAMPLERS else None
+        if anew is None or any(getattr(anew, name) != getattr(given, name) for name in PLAIN):
+            raise InputError(
+                f"sampler {given.name!r} is not one of llckit's as its arguments make it, and workers cannot make it; "
+                "leave executor out"
+            )
 
 
 def finish(jobs: Sequence[Job], executor: Executor, keep: Callable[[int, LLCEstimate], None]) -> None:
@@ -108,7 +115,11 @@ def finish(jobs: Sequence[Job], executor: Executor, keep: Callable[[int, LLCEsti
                 futures[executor.submit(work, job)] = job
         except BrokenExecutor:
             if not futures:
-                warnings.warn("the executor is broken; what is left is estimated in this process", stacklevel=4)
+                warnings.warn(
+                    "the executor is broken, and what is left is estimated in this process. A script that starts "
+                    'processes needs `if __name__ == "__main__":`; workers that ran out of memory should be fewer',
+                    stacklevel=4,
+                )
                 for job in left:
                     keep(job.step, LLCEstimate.from_dict(work(job)))
                 return
@@ -158,11 +169,12 @@ def work(job: Job) -> dict[str, Any]:
 
 def _estimate(task: Task, job: Job) -> LLCEstimate:
     point = task.point(CheckpointStore(job.store, create=False).load(job.step))
-    loss = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1).loss
+    of_user = point._replace(samples=task.original.samples)
+    loss = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1).loss
     if abs(loss - job.loss) > SAME_LOSS * max(abs(loss), abs(job.loss)):
         raise InputError(
-            f"step {job.step}: a worker finds the loss {loss:.6g} where it is {job.loss:.6g} here; expected the same "
-            f"task {job.task.name} and data on all machines"
+            f"step {job.step}: a worker on {socket.gethostname()} finds the loss {loss:.6g} where it is {job.loss:.6g} "
+            f"here; expected {job.task.name} to give the same data at every start and everywhere (seed random ones)"
         )
     settings = job.settings
     if job.sampler is not None:
@@ -185,16 +197,18 @@ class WorkerPool(Executor):
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise InputError(f"workers is {workers!r}; expected an integer >= 1")
         self._workers = workers
+        self._threads = max(1, torch.get_num_threads() // workers)
         self._pool: ProcessPoolExecutor | None = None
         self._alive: Connection | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run fn(*args, **kwargs) in a worker."""
-        try:
-            return self._running().submit(fn, *args, **kwargs)
-        except BrokenExecutor:
-            self.shutdown()
-            return self._running().submit(fn, *args, **kwargs)
+        with _no_interrupts():  # processes begin here, and have handlers of their own only a second later
+            try:
+                return self._running().submit(fn, *args, **kwargs)
+            except BrokenExecutor:
+                self.shutdown()
+                return self._running().submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all workers, after what they are at if `wait`, else at once."""
@@ -214,11 +228,22 @@ class WorkerPool(Executor):
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # forked children of a process with threads may hang
             watched, self._alive = context.Pipe(duplex=False)
-            threads = max(1, (os.cpu_count() or 1) // self._workers)
             self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=context, initializer=_begin, initargs=(watched, threads)
+                self._workers, mp_context=context, initializer=_begin, initargs=(watched, self._threads)
             )
         return self._pool
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

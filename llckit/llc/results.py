@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,7 +62,7 @@ class Results:
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Keep a document, durably."""
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, suffix=".tmp", delete=False, encoding="utf-8") as file:
+        with open(self._folder / f"{key}.{uuid.uuid4().hex}.tmp", "x", encoding="utf-8") as file:
             json.dump(value, file, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())

@@ -31,7 +31,7 @@ from llckit.store import CheckpointStore
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
 ANCHORS = 5  # checkpoints that have to agree to a scale other than n/ln n
-VERSION = 5  # of the estimator: raise it where the same settings would give other numbers
+VERSION = 6  # of the estimator: raise it where the same settings would give other numbers
 
 
 def estimate_curve(
@@ -111,6 +111,7 @@ def estimate_curve(
     ladder = None if n_beta is None or np.isscalar(n_beta) else check_ladder(n_beta)
     one: Any = n_beta if ladder is None else None
     check_scale(task, one, localization)
+    one, localization = (None if x is None else float(x) for x in (one, localization))  # JSON knows no NumPy
     chosen = _check_checkpoints(store, task, steps)
     results = Results(store)
     results.check_writable()
@@ -121,13 +122,13 @@ def estimate_curve(
                 marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
             except InputError as error:
                 raise InputError(f"step {step}: {error}") from error
-        run = _Run(store, task, marks, results, settings, executor, progress)
-        if ladder is None:
-            return _one_curve(run, one, localization)
-        if localization is None:
+        if ladder is not None and localization is None:
             localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
-        scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
-        return Spectrogram(tuple(_one_curve(run, one, localization) for one in scales))
+    run = _Run(store, task, marks, results, settings, executor, progress)
+    if ladder is None:
+        return _one_curve(run, one, localization)
+    scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
+    return Spectrogram(tuple(_one_curve(run, one, localization) for one in scales))
 
 
 class _Run(NamedTuple):
@@ -144,7 +145,8 @@ class _Run(NamedTuple):
 
 def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> LLCCurve:
     store, task, marks, results, settings, executor, progress = run
-    scale, settings, loss_fingerprint = _choose(store, task, results, n_beta, localization, settings)
+    with steady_threads(task):
+        scale, settings, loss_fingerprint = _choose(store, task, results, n_beta, localization, settings)
     described = _describe(task, scale, settings)
     keys = {step: _key(*mark, described) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
@@ -167,8 +169,9 @@ def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> L
             jobs = [Job.make(store, task, step, marks[step][1][0], scale, settings) for step in missing]
             finish(jobs, executor, keep)
         else:
-            for step in missing:
-                keep(step, estimate_point(task, task.point(store.load(step)), scale, settings))
+            with steady_threads(task):
+                for step in missing:
+                    keep(step, estimate_point(task, task.point(store.load(step)), scale, settings))
     finally:
         bar.close()
         earlier = results.curve(name)
@@ -279,7 +282,9 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
 
 
 def _fingerprint(task: Task, point: Point) -> list[Any]:
-    posterior = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1)
+    """The user's loss and its gradient at a checkpoint: the behavioral one is zero there, whatever the data."""
+    of_user = point._replace(samples=task.original.samples)
+    posterior = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
     grad = posterior.loss_grad.cpu().contiguous().numpy().tobytes()
     return [posterior.loss, hashlib.sha256(grad).hexdigest()]
 
@@ -300,6 +305,7 @@ def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "subset": settings.subset,
         "sampled": [f"{name} {size}" for name, size in zip(task.shapes, task.sizes, strict=True)],
+        "entries": {name: _key(index.tolist()) for name, index in task.indices.items()},
         "seed": settings.seed,
     }
 

@@ -65,7 +65,15 @@ class BehavioralTask(Task):
 
         @torch.no_grad()
         def user(new: Tensor) -> float:
-            return float(self._run(self.model, batch, replace=new)[1].double().mean())
+            try:
+                return float(self._run(self.model, batch, replace=new)[1].double().mean())
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"the loss fails where other numbers stand in for the model's outputs ({error}); expected a loss "
+                    "of the outputs alone, without their derivatives"
+                ) from error
 
         self._class_dim: int | None = None
         for dim in dict.fromkeys((output.dim() - 1, 1)):

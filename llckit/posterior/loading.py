@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import socket
 import sys
 from pathlib import Path
 
@@ -23,7 +25,9 @@ def load_task(reference: str) -> Task:
     Raises:
         InputError: no such file or name, the file fails, or NAME is no task.
     """
-    path, _, name = reference.rpartition(":") if isinstance(reference, str) else ("", "", "")
+    if not isinstance(reference, str):
+        raise InputError(f'task is a {type(reference).__name__}; expected a string "file.py:NAME"')
+    path, _, name = reference.rpartition(":")
     if not path or not name.isidentifier():
         raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")
     file = Path(path)
@@ -53,8 +57,12 @@ def load_task(reference: str) -> Task:
         raise InputError(
             f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
         )
-    task.reference = Reference(f"{file.resolve()}:{name}")
+    task.reference = Reference(f"{file.resolve()}:{name}", _digest(file))
     return task
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def load_reference(reference: Reference) -> Task:
@@ -69,6 +77,12 @@ def load_reference(reference: Reference) -> Task:
     Raises:
         InputError: see `load_task`.
     """
+    file = Path(reference.name.rpartition(":")[0])
+    if file.is_file() and _digest(file) != reference.digest:
+        raise InputError(
+            f"task file {file} on {socket.gethostname()} is not the one that was loaded first; expected the same file "
+            "on all machines: load the task again if it was edited since"
+        )
     task = load_task(reference.name)
     if reference.params is not None:
         task = task.restricted(reference.params)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from llckit.posterior.data import Tree, tree_map
@@ -46,11 +46,10 @@ def saved_bytes(task: Task, point: Point) -> int:
     Returns:
         Bytes per sample; 0 for a loss that does not look at the data.
     """
-    few, more = 2, 4
-    if point.samples.n < more:
+    if point.samples.n < 4:
         return 0
-    kept = []
-    for size in (few, more):
+    kept, sizes = [], []
+    for size in (2, 4):
         total = 0
 
         def count(tensor: Tensor) -> Tensor:
@@ -58,11 +57,14 @@ def saved_bytes(task: Task, point: Point) -> int:
             total += tensor.numel() * tensor.element_size()
             return tensor
 
-        batch = point.samples.first(size)
+        batch, length = next(point.samples.chunks(size))  # a loader's own batches may hold fewer
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
             task.loss(point.weights.clone().requires_grad_(), point.fixed, batch)
         kept.append(total)
-    return max(0, (kept[1] - kept[0]) // (more - few))
+        sizes.append(length)
+    if sizes[0] == sizes[1]:
+        return kept[0] // sizes[0]
+    return max(0, (kept[1] - kept[0]) // (sizes[1] - sizes[0]))
 
 
 @contextmanager
@@ -154,7 +156,8 @@ class _Borrowed:
 
     def __enter__(self) -> _Borrowed:
         for name, value in self._fixed.items():
-            self._tensors[name].data = value
+            tensor = self._tensors[name]
+            tensor.data = value if isinstance(tensor, nn.Parameter) else value.clone()  # forward may write into buffers
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -15,7 +15,7 @@ from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree
 from llckit.posterior.door import PROBE, check_loss
 from llckit.posterior.restriction import Selection, restrict
-from llckit.posterior.rows import losses_and_grads_of
+from llckit.posterior.rows import losses_and_grads_of, losses_of
 
 NAMES_SHOWN = 5
 HALF = (torch.float16, torch.bfloat16)
@@ -57,11 +57,13 @@ class Reference(NamedTuple):
 
     Attributes:
         name: "file.py:NAME", as `load_task` takes it, with the file's whole path.
+        digest: SHA-256 of the file.
         params: which parameters it is restricted to; None for those of the file.
         behavioral: whether it is the behavioral task.
     """
 
     name: str
+    digest: str
     params: tuple[str, ...] | None = None
     behavioral: bool = False
 
@@ -170,12 +172,16 @@ class Task:
             A new task (of the user's loss; make it behavioral afterwards).
         """
         task = copy.copy(self.original)
-        if self.reference is not None and params is not None:
-            names = None if isinstance(params, Mapping) else (params,) if isinstance(params, str) else tuple(params)
-            task.reference = None if names is None else Reference(self.reference.name, names)
-            params = params if names is None else names
         task.model, indices = _prepare(self.original.model, params)
+        for name, index in self.original.indices.items():
+            if name in indices:
+                indices[name] = index[torch.isin(index, indices[name].to(index.device))]
+            elif task.model.get_parameter(name).requires_grad:
+                indices[name] = index
         task._open(indices)
+        if self.reference is not None:
+            masked = isinstance(params, Mapping)
+            task.reference = None if masked else self.reference._replace(params=(*task.shapes,), behavioral=False)
         return task
 
     # -- checkpoints -------------------------------------------------------------------------------------------
@@ -297,6 +303,8 @@ class Task:
                 _, found = losses_and_grads_of(self, weights, point, batch, batched=True)
         except Exception:
             return False
+        finally:  # a model that keeps its activations would keep those of a batched call, which nothing can copy
+            losses_of(self, weights, point, batch, batched=False)
         return torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 

@@ -23,6 +23,8 @@ from llckit.llc.execution import WorkerPool, dask_executor
 from llckit.llc.point import estimate_point
 
 TASK = """
+import pathlib
+
 import torch
 from torch import nn
 import llckit as lk
@@ -243,12 +245,41 @@ def in_session(leader):
     return found
 
 
-def test_a_worker_with_other_data_is_found_out(tmp_path, reference):
-    store, task = new_store(tmp_path / "run.ckpts"), lk.load_task(reference)
-    file = tmp_path / "task.py"
-    file.write_text(file.read_text().replace("manual_seed(1)", "manual_seed(2)"))
-    with ThreadPoolExecutor(1) as executor, pytest.raises(lk.InputError, match="a worker finds the loss"):
+@pytest.mark.parametrize("behavioral", [False, True])
+def test_a_worker_with_other_data_is_found_out(tmp_path, behavioral):
+    seed, file = tmp_path / "seed.txt", tmp_path / "task.py"
+    seed.write_text("1")
+    file.write_text(TASK.replace("manual_seed(1)", f"manual_seed(int(pathlib.Path({str(seed)!r}).read_text()))"))
+    store, task = new_store(tmp_path / "run.ckpts"), lk.load_task(f"{file}:task")
+    task = lk.behavioral_task(task) if behavioral else task
+    seed.write_text("2")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(lk.InputError, match=r"a worker on .* finds the loss"):
         lk.estimate_curve(store, task, executor=executor, **QUICK)
+
+
+def test_a_worker_takes_the_file_as_it_was_loaded(tmp_path, reference):
+    store, file = new_store(tmp_path / "run.ckpts"), tmp_path / "task.py"
+    before = lk.load_task(reference)
+    with ThreadPoolExecutor(1) as executor:
+        lk.estimate_curve(store, before, executor=executor, **QUICK)
+        file.write_text(file.read_text().replace("b[1]))", 'b[1]), params=["0.*"])'))
+        after = lk.load_task(reference)
+        assert after.dim == 16
+        same(
+            lk.estimate_curve(store, after, executor=executor, **QUICK),
+            lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), after, **QUICK),
+        )
+    third = new_store(tmp_path / "third.ckpts")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(lk.InputError, match="not the one that was loaded first"):
+        lk.estimate_curve(third, before, executor=executor, **QUICK)
+
+
+def test_workers_sample_what_a_task_restricted_twice_does(tmp_path, reference):
+    task = lk.load_task(reference).restricted("0.*").restricted("*.weight")
+    assert list(task.shapes) == ["0.weight"]
+    alone = lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), task, **QUICK)
+    with ThreadPoolExecutor(2) as executor:
+        same(lk.estimate_curve(new_store(tmp_path / "run.ckpts"), task, executor=executor, **QUICK), alone)
 
 
 def test_what_cannot_be_sent_is_refused(tmp_path, reference):
@@ -262,9 +293,13 @@ def test_what_cannot_be_sent_is_refused(tmp_path, reference):
         masked = task.restricted({"0.bias": torch.tensor([True, False, True, True])})
         with pytest.raises(lk.InputError, match="masks belong into the file"):
             lk.estimate_curve(store, masked, executor=executor, **QUICK)
-        own = lk.sgld()._replace(name="mine")
-        with pytest.raises(lk.InputError, match="'mine' is not one of llckit's"):
-            lk.estimate_curve(store, task, sampler=own, executor=executor, **QUICK)
+        for own in (
+            lk.sgld()._replace(name="mine"),
+            lk.sgld()._replace(name="sample"),
+            lk.hmc()._replace(num_burnin=5),
+        ):
+            with pytest.raises(lk.InputError, match=f"'{own.name}' is not one of llckit's"):
+                lk.estimate_curve(store, task, sampler=own, executor=executor, **QUICK)
     with pytest.raises(lk.InputError, match="workers is 0"):
         WorkerPool(0)
     assert not estimated(store.path / "estimates")

@@ -214,3 +214,25 @@ def test_wrong_input_is_refused_before_any_work(store, calls, tmp_path):
     with pytest.raises(lk.InputError, match=r"step 40: weights hold NaN or inf in bias"):
         lk.estimate_curve(store, make_task(), **QUICK)
     assert not calls
+
+
+def test_other_data_are_noticed_where_the_behavioral_loss_is_zero_all_the_same(store, calls):
+    task = lk.behavioral_task(make_task())
+    lk.estimate_curve(store, task, localization=1.0, n_beta=10, **QUICK)
+    other = lk.Task(nn.Linear(3, 2), (inputs() + 1, inputs()[:, :2]), squared)
+    lk.estimate_curve(store, lk.behavioral_task(other), localization=1.0, n_beta=10, **QUICK)
+    assert len(calls) == 6
+
+
+def test_other_entries_of_a_parameter_are_other_results(store, calls):
+    for entries in (slice(0, 1), slice(1, 2)):
+        mask = torch.zeros(2, 3).bool()
+        mask[entries] = True
+        task = make_task().restricted({"weight": mask})
+        lk.estimate_curve(store, lk.behavioral_task(task), localization=1.0, n_beta=10, **QUICK)
+    assert len(calls) == 6
+
+
+def test_numbers_of_numpy_are_numbers(store):
+    found = lk.estimate_curve(store, make_task(), n_beta=np.float32(10), localization=np.int64(1), **QUICK)
+    assert found.details["n_beta"].tolist() == [10.0] * 3

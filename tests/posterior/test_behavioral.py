@@ -198,3 +198,16 @@ def test_a_model_with_other_outputs_is_refused(wrap, unwrap, message):
     )
     with pytest.raises(InputError, match=message):
         behavioral_task(task)
+
+
+def test_a_loss_of_derivatives_has_no_behavioral_counterpart():
+    def slope(model, x):
+        x = x.clone().requires_grad_()
+        with torch.enable_grad():
+            (derivative,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return (derivative - 1).square().mean(1)
+
+    torch.manual_seed(0)
+    task = Task(nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)), torch.randn(9, 1), slope)
+    with pytest.raises(InputError, match="without their derivatives"):
+        behavioral_task(task)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import llckit.posterior.local as local
-from llckit.posterior import LocalPosterior, Samples, Task
+from llckit.posterior import LocalPosterior, Samples, Task, saved_bytes
 
 N = 37
 GENERATOR = torch.Generator().manual_seed(0)
@@ -148,3 +148,11 @@ def test_data_is_kept_in_a_copy_of_no_graph():
 def test_numpy_values_arrive_bit_for_bit():
     values = np.random.default_rng(0).normal(size=(9, 2))
     assert torch.equal(Samples(values).first(9), torch.as_tensor(values))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_bytes_of_a_sample_are_counted_in_small_batches_too(batch_size):
+    sentences = [torch.randint(0, 6, (5 + i % 3,)) for i in range(24)]
+    torch.manual_seed(0)
+    task = Task(nn.Embedding(6, 3), DataLoader(sentences, batch_size, collate_fn=pad), sentence_loss)
+    assert saved_bytes(task, task.point()) > 50

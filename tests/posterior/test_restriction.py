@@ -103,3 +103,29 @@ def test_half_of_a_quadratic_has_half_of_its_coefficient():
 def test_wrong_selections(params, message):
     with pytest.raises(lk.InputError, match=message):
         lk.Task(net(), data(), squared, params=params)
+
+
+def test_restrictions_add_up():
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    task = lk.Task(nn.Linear(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square, params={"weight": mask})
+    assert task.restricted("weight").indices["weight"].tolist() == [0, 2, 5]
+    second = task.restricted({"weight": torch.tensor([[True, True, False], [False, False, True]])})
+    assert second.indices["weight"].tolist() == [0, 5]
+
+
+class Keeping(nn.Linear):
+    """Keeps its activations, as some do for analysis."""
+
+    def forward(self, x):
+        self.seen = super().forward(x)
+        return self.seen
+
+
+def test_a_model_that_keeps_its_activations_can_be_restricted():
+    task = lk.Task(Keeping(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square)
+    assert task.vmaps
+    assert task.restricted("weight").dim == 6
+
+
+def mean_square(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean(1)
