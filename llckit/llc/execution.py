@@ -20,9 +20,9 @@ import torch
 from llckit import sampling
 from llckit.errors import EstimationError, InputError
 from llckit.llc.outcome import LLCEstimate
-from llckit.llc.point import Settings, estimate_point
+from llckit.llc.point import Settings, estimate_point, users_loss
 from llckit.llc.settings import Scale
-from llckit.posterior import LocalPosterior, Reference, Task, load_reference, steady_threads
+from llckit.posterior import Reference, Task, load_reference, steady_threads
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
@@ -169,8 +169,7 @@ def work(job: Job) -> dict[str, Any]:
 
 def _estimate(task: Task, job: Job) -> LLCEstimate:
     point = task.point(CheckpointStore(job.store, create=False).load(job.step))
-    of_user = point._replace(samples=task.original.samples)
-    loss = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1).loss
+    loss = users_loss(task, point).loss
     if abs(loss - job.loss) > SAME_LOSS * max(abs(loss), abs(job.loss)):
         raise InputError(
             f"step {job.step}: a worker on {socket.gethostname()} finds the loss {loss:.6g} where it is {job.loss:.6g} "

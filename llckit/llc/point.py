@@ -66,6 +66,20 @@ def _check_count(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} is {value!r}; expected an integer >= {least}")
 
 
+def users_loss(task: Task, point: Point) -> LocalPosterior:
+    """L(w*) and ∇L(w*) of the user's own loss; of the behavioral one both are zero, whatever the data.
+
+    Args:
+        task: behavioral or not.
+        point: a checkpoint of it.
+
+    Returns:
+        A posterior of one row, with `loss` and `loss_grad`.
+    """
+    of_user = point._replace(samples=task.original.samples)
+    return LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
+
+
 def estimate_point(
     task: Task,
     point: Point,
@@ -107,10 +121,7 @@ def estimate_point(
         observe=None if observe is None else observing(task, point, observe),
     )
     whole = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=1)
-    reference = whole
-    if task.behavioral:
-        of_user = point._replace(samples=task.original.samples)
-        reference = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
+    reference = users_loss(task, point) if task.behavioral else whole
     excess = trace.excess
     sampled = len(excess) >= 4 and not trace.diverged
     heat = float(trace.heat.mean())

@@ -18,12 +18,12 @@ from llckit.llc.execution import Job, check_sendable, finish
 from llckit.llc.gradients import choose_gradients
 from llckit.llc.outcome import LLCEstimate
 from llckit.llc.plateau import estimate_on_plateau
-from llckit.llc.point import REL_TOL, Settings, estimate_point
+from llckit.llc.point import REL_TOL, Settings, estimate_point, users_loss
 from llckit.llc.profile import check_ladder
 from llckit.llc.results import Results
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
 from llckit.llc.spectrogram import Spectrogram
-from llckit.posterior import LocalPosterior, Point, Task, steady_threads
+from llckit.posterior import Point, Task, steady_threads
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
@@ -282,9 +282,7 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
 
 
 def _fingerprint(task: Task, point: Point) -> list[Any]:
-    """The user's loss and its gradient at a checkpoint: the behavioral one is zero there, whatever the data."""
-    of_user = point._replace(samples=task.original.samples)
-    posterior = LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
+    posterior = users_loss(task, point)
     grad = posterior.loss_grad.cpu().contiguous().numpy().tobytes()
     return [posterior.loss, hashlib.sha256(grad).hexdigest()]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree
-from llckit.posterior.rows import batches, losses_and_grads_of, losses_of, saved_bytes
+from llckit.posterior.rows import is_batched, losses_and_grads_of, losses_of, saved_bytes
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
@@ -60,7 +60,7 @@ class LocalPosterior:
         self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
         self._bytes_per_sample = saved_bytes(task, point)
-        self._away = torch.empty(rows, task.dim).to(point.weights)  # kept: new memory of that size costs page faults
+        self._away = point.weights.new_empty(rows, task.dim)  # kept: new memory of that size costs page faults
         loss, grad = self.loss_and_grad(point.weights[None])
         self.loss, self.loss_grad = float(loss), grad[0]
         if not (torch.isfinite(loss).all() and torch.isfinite(grad).all()):
@@ -106,8 +106,11 @@ class LocalPosterior:
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        excess, distance2 = self.n_beta * rise, torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
         grad.mul_(self.n_beta[:, None].to(grad.dtype)).addcmul_(away, self.localization[:, None].to(grad.dtype))
+        return self._energy(rise, grad, away)
+
+    def _energy(self, rise: Tensor, grad: Tensor, away: Tensor) -> Energy:
+        excess, distance2 = self.n_beta * rise, torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
 
     def without_gradient(self, weights: Tensor) -> Energy:
@@ -123,9 +126,7 @@ class LocalPosterior:
         batched, size = self._pieces(n := self.point.samples.n, len(weights))
         for batch, length in self.point.samples.chunks(size):
             loss += losses_of(self._task, weights, self.point, batch, batched=batched) * (length / n)
-        excess = self.n_beta * (loss - self.loss)
-        distance2 = (weights - self.point.weights).square().sum(1, dtype=torch.float64)
-        return Energy(excess, excess + 0.5 * self.localization * distance2, torch.full_like(loss, torch.nan), distance2)
+        return self._energy(loss - self.loss, torch.full_like(loss, torch.nan), weights - self.point.weights)
 
     def thinned(self, size: int) -> LocalPosterior:
         """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.
@@ -168,5 +169,5 @@ class LocalPosterior:
 
     def _pieces(self, n: int, rows: int) -> tuple[bool, int]:
         """Whether rows are evaluated together, and at how many of n samples at a time."""
-        batched = batches(self._task, n * self._bytes_per_sample)
+        batched = is_batched(self._task, n * self._bytes_per_sample)
         return batched, max(1, ACTIVATION_BYTES // (max(1, self._bytes_per_sample) * (rows if batched else 1)))

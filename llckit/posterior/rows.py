@@ -21,7 +21,7 @@ BATCHED_BYTES = 2**19
 THREADED_BYTES = 2**22  # from which one row is worth several threads
 
 
-def batches(task: Task, pass_bytes: int) -> bool:
+def is_batched(task: Task, pass_bytes: int) -> bool:
     """Whether rows are better evaluated together.
 
     The rule counts bytes and not seconds, so that numbers do not depend on how busy a machine is.

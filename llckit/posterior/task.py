@@ -170,12 +170,19 @@ class Task:
 
         Returns:
             A new task (of the user's loss; make it behavioral afterwards).
+
+        Raises:
+            InputError: a selection that the class refuses, or that shares nothing with the task's own.
         """
         task = copy.copy(self.original)
         task.model, indices = _prepare(self.original.model, params)
         for name, index in self.original.indices.items():
             if name in indices:
                 indices[name] = index[torch.isin(index, indices[name].to(index.device))]
+                if not len(indices[name]):
+                    raise InputError(
+                        f"the mask of {name} selects no entry that the task samples; expected some of them"
+                    )
             elif task.model.get_parameter(name).requires_grad:
                 indices[name] = index
         task._open(indices)

@@ -102,7 +102,7 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
-            weights = weights.add_(momentum, alpha=size)
+            weights.add_(momentum, alpha=size)
             energy = follow(weights)
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             leapfrogs += 1

@@ -61,7 +61,7 @@ def serial(tmp_path, reference):
     return lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **QUICK)
 
 
-def same(a, b):
+def assert_same(a, b):
     assert a.step.tolist() == b.step.tolist()
     for name in ("loss", "llc", "mcse", "llc_per_chain"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -75,7 +75,7 @@ def spawned(workers):
 def test_any_executor_gives_the_same_curve(tmp_path, reference, serial, pool):
     store = new_store(tmp_path / "run.ckpts")
     with pool(2) as executor:
-        same(lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK), serial)
+        assert_same(lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK), serial)
 
 
 def test_workers_make_restricted_and_behavioral_tasks_and_other_samplers(tmp_path, reference):
@@ -85,7 +85,7 @@ def test_workers_make_restricted_and_behavioral_tasks_and_other_samplers(tmp_pat
     with ThreadPoolExecutor(2) as executor:
         found = lk.estimate_curve(new_store(tmp_path / "run.ckpts"), task, executor=executor, **settings)
     for a, b in zip(alone.curves, found.curves, strict=True):
-        same(a, b)
+        assert_same(a, b)
         assert b.behavioral
 
 
@@ -96,7 +96,7 @@ def test_a_dask_cluster_gives_the_same_curve(tmp_path, reference, serial, capsys
             found = lk.estimate_curve(
                 new_store(tmp_path / "run.ckpts"), lk.load_task(reference), executor=executor, **QUICK
             )
-        same(found, serial)
+        assert_same(found, serial)
         words = ["estimate", str(new_store(tmp_path / "again.ckpts").path), "--task", reference, "--n-beta", "5"]
         assert main([*words, "--localization", "20", "--steps", "0", "--scheduler", address]) == 0
 
@@ -143,7 +143,7 @@ def test_a_worker_that_is_killed_loses_only_what_it_was_at(tmp_path, reference, 
     estimates = store.path / "estimates"
 
     def kill_one():
-        wait_until(lambda: estimates.exists() and len([*estimates.glob("*.json")]) > 2, 100)
+        wait_until(lambda: estimated(estimates) and children(), 100)
         os.kill(children()[0], signal.SIGKILL)
         killed.append(1)
 
@@ -154,7 +154,7 @@ def test_a_worker_that_is_killed_loses_only_what_it_was_at(tmp_path, reference, 
         found = lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK)
     killer.join()
     assert killed
-    same(found, serial)
+    assert_same(found, serial)
 
 
 class Broken(Executor):
@@ -180,7 +180,7 @@ def test_where_the_executor_itself_is_broken_the_rest_is_done_here(tmp_path, ref
         found = lk.estimate_curve(
             new_store(tmp_path / "run.ckpts"), lk.load_task(reference), executor=Broken(), **QUICK
         )
-    same(found, serial)
+    assert_same(found, serial)
 
 
 class Deadly(Executor):
@@ -224,7 +224,7 @@ def test_after_the_main_process_is_killed_the_rest_is_computed_and_no_worker_sta
     kept = len(estimated(estimates))
     computed = []
     monkeypatch.setattr(run, "estimate_point", lambda *args: computed.append(1) or estimate_point(*args))
-    same(lk.estimate_curve(store, lk.load_task(reference), **QUICK), serial)
+    assert_same(lk.estimate_curve(store, lk.load_task(reference), **QUICK), serial)
     assert len(computed) == STEPS - kept
 
 
@@ -265,7 +265,7 @@ def test_a_worker_takes_the_file_as_it_was_loaded(tmp_path, reference):
         file.write_text(file.read_text().replace("b[1]))", 'b[1]), params=["0.*"])'))
         after = lk.load_task(reference)
         assert after.dim == 16
-        same(
+        assert_same(
             lk.estimate_curve(store, after, executor=executor, **QUICK),
             lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), after, **QUICK),
         )
@@ -279,7 +279,7 @@ def test_workers_sample_what_a_task_restricted_twice_does(tmp_path, reference):
     assert list(task.shapes) == ["0.weight"]
     alone = lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), task, **QUICK)
     with ThreadPoolExecutor(2) as executor:
-        same(lk.estimate_curve(new_store(tmp_path / "run.ckpts"), task, executor=executor, **QUICK), alone)
+        assert_same(lk.estimate_curve(new_store(tmp_path / "run.ckpts"), task, executor=executor, **QUICK), alone)
 
 
 def test_what_cannot_be_sent_is_refused(tmp_path, reference):

@@ -46,7 +46,7 @@ def calls(monkeypatch):
     return made
 
 
-def same(a, b):
+def assert_same(a, b):
     for name in ("step", "loss", "llc", "mcse", "llc_per_chain", "grad_norm"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.outcome == b.outcome
@@ -57,7 +57,7 @@ def test_a_second_call_computes_nothing_and_gives_the_same(store, calls):
     assert len(calls) == 3
     again = lk.estimate_curve(store, make_task(), **QUICK)
     assert len(calls) == 3
-    same(first, again)
+    assert_same(first, again)
 
 
 def test_a_grown_store_adds_only_the_new_steps(store, calls):
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_and_ends_identical(store, calls, monkeypatch
     fresh = lk.CheckpointStore(tmp_path / "copy.ckpts")
     for step in store.steps:
         fresh.save(step, store.load(step), **store.metadata(step))
-    same(resumed, lk.estimate_curve(fresh, make_task(), **QUICK))
+    assert_same(resumed, lk.estimate_curve(fresh, make_task(), **QUICK))
 
 
 def test_a_point_does_not_depend_on_its_neighbours(store):
@@ -123,7 +123,7 @@ def test_damaged_results_are_computed_again(store, calls):
     first = lk.estimate_curve(store, make_task(), **QUICK)
     for file in (store.path / "estimates").glob("*.json"):
         file.write_text("{half")
-    same(first, lk.estimate_curve(store, make_task(), **QUICK))
+    assert_same(first, lk.estimate_curve(store, make_task(), **QUICK))
     assert len(calls) == 6
 
 
@@ -133,7 +133,7 @@ def test_foreign_results_are_computed_again(store, calls, content):
     for file in (store.path / "estimates").glob("*.json"):
         file.write_text(content)
     assert kept_curves(store) == {}
-    same(first, lk.estimate_curve(store, make_task(), **QUICK))
+    assert_same(first, lk.estimate_curve(store, make_task(), **QUICK))
     assert len(calls) == 6
 
 
@@ -155,23 +155,23 @@ def test_a_loss_that_breaks_at_one_checkpoint_is_refused_before_sampling(store, 
 def test_the_kept_curve_is_the_last_one_asked_for(store):
     full = lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
     other = lk.estimate_curve(store, make_task(), steps=[10], n_beta=3.0, localization=1.0, **QUICK)
-    same(kept_curves(store)[False], other)
+    assert_same(kept_curves(store)[False], other)
     lk.estimate_curve(store, make_task(), steps=[10], n_beta=2.0, localization=1.0, **QUICK)  # from what is kept
-    same(kept_curves(store)[False], full)
+    assert_same(kept_curves(store)[False], full)
 
 
 def test_two_losses_make_two_curves(store):
     lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
     ten = make_task(lambda m, b: 10 * squared(m, b))
     tenfold = lk.estimate_curve(store, ten, steps=[0, 10], n_beta=2.0, localization=1.0, **QUICK)
-    same(kept_curves(store)[False], tenfold)
+    assert_same(kept_curves(store)[False], tenfold)
 
 
 def test_checkpoints_with_equal_weights_are_kept_apart(store):
     store.save(30, store.load(20))
     curve = lk.estimate_curve(store, make_task(), **QUICK)
     assert curve.llc[2] == curve.llc[3]
-    same(kept_curves(store)[False], curve)
+    assert_same(kept_curves(store)[False], curve)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"n_beta": "a"}, {"n_beta": True}, {"rel_tol": "a"}])
@@ -191,8 +191,8 @@ def test_kept_curves_need_no_task(store):
     curve = lk.estimate_curve(store, task, **QUICK)
     behavioral = lk.estimate_curve(store, lk.behavioral_task(task), steps=[10, 20], **QUICK)
     kept = kept_curves(store)
-    same(kept[False], curve)
-    same(kept[True], behavioral)
+    assert_same(kept[False], curve)
+    assert_same(kept[True], behavioral)
     np.testing.assert_array_equal(behavioral.loss, curve.loss[1:])  # the user's loss, not the zero of the behavioral
 
 

@@ -111,6 +111,8 @@ def test_restrictions_add_up():
     assert task.restricted("weight").indices["weight"].tolist() == [0, 2, 5]
     second = task.restricted({"weight": torch.tensor([[True, True, False], [False, False, True]])})
     assert second.indices["weight"].tolist() == [0, 5]
+    with pytest.raises(lk.InputError, match="mask of weight selects no entry"):
+        task.restricted({"weight": ~mask})
 
 
 class Keeping(nn.Linear):

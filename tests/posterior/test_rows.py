@@ -73,8 +73,8 @@ def test_a_loss_that_fails_leaves_the_model_alone(task):
 
 
 def test_small_rows_go_together_and_large_ones_one_by_one(task):
-    assert rows.batches(task, 0)
-    assert rows.batches(task, rows.BATCHED_BYTES - 4 * task.dim - 1)
-    assert not rows.batches(task, rows.BATCHED_BYTES)
+    assert rows.is_batched(task, 0)
+    assert rows.is_batched(task, rows.BATCHED_BYTES - 4 * task.dim - 1)
+    assert not rows.is_batched(task, rows.BATCHED_BYTES)
     task.vmaps = False
-    assert not rows.batches(task, 0)
+    assert not rows.is_batched(task, 0)
