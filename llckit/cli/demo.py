@@ -46,7 +46,6 @@ DEMOS = {
         staircase, True, "A linear net learning four modes (behavioral LLC)", _late_steps, num_chains=24, num_draws=150
     ),
 }
-BURNIN = 100
 WORKERS = 2
 
 
@@ -84,9 +83,7 @@ def demo(arguments: Namespace) -> int:
     task = load_task(f"{__file__}:{arguments.name}_task")
     task = behavioral_task(task) if chosen.behavioral else task
     with WorkerPool(WORKERS) as pool:
-        curve = estimate_curve(
-            store, task, num_chains=chosen.num_chains, num_burnin=BURNIN, num_draws=chosen.num_draws, executor=pool
-        )
+        curve = estimate_curve(store, task, num_chains=chosen.num_chains, num_draws=chosen.num_draws, executor=pool)
     transitions = detect_transitions(curve)
     for name in ("curve.csv", "transitions.json", "curve.png"):
         (out / name).unlink(missing_ok=True)  # left by a demo that was interrupted while writing

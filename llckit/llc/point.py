@@ -14,7 +14,7 @@ from llckit.errors import InputError
 from llckit.llc.outcome import Z95, LLCEstimate, Outcome
 from llckit.llc.settings import Scale, choose_num_chains
 from llckit.posterior import Guide, LocalPosterior, Observable, Point, Task, depth_below, observing
-from llckit.sampling import Sampler, baoab, ess_bulk, hmc, mcse_mean, rhat, sample
+from llckit.sampling import Sampler, Start, baoab, ess_bulk, hmc, mcse_mean, rhat, sample
 from llckit.sampling.driver import SMALLEST
 
 REL_TOL = 0.01
@@ -38,6 +38,7 @@ class Settings:
     seed: int = 0
     batch_size: int | None = None
     subset: int | None = None
+    start: Start | None = None  # what another checkpoint's warm-up has found, for `hmc`
     guided: bool = False  # whether minibatches guide trajectories that the full loss accepts or rejects
     gradients: str = ""  # which samples a gradient takes and why, in words
 
@@ -58,7 +59,7 @@ class Settings:
         """The sampler given, or for "auto" the one that fits the gradients: exact or guiding ones, or noisy ones."""
         if isinstance(self.sampler, Sampler):
             return self.sampler
-        return hmc() if self.batch_size is None or self.guided else baoab()
+        return hmc(start=self.start) if self.batch_size is None or self.guided else baoab()
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
@@ -107,7 +108,7 @@ def estimate_point(
     seen = point if settings.subset is None else point.thinned(settings.subset, settings.seed)
     posterior = LocalPosterior(task, seen, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
     if settings.guided and settings.batch_size is not None:
-        sampler = hmc(guide=Guide(posterior, task, settings.batch_size))
+        sampler = hmc(guide=Guide(posterior, task, settings.batch_size), start=settings.start)
     trace = sample(
         posterior,
         sampler,
@@ -177,6 +178,7 @@ def estimate_point(
             "num_burnin": trace.num_burnin,
             "grad_evals": trace.grad_evals,
             "step_size": trace.step_size,
+            "turn": trace.turn,
             "heat": heat,
             "acceptance": float(trace.acceptance.mean()),
             "seed": settings.seed,

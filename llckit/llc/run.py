@@ -16,7 +16,7 @@ from llckit.errors import InputError
 from llckit.llc.curve import LLCCurve
 from llckit.llc.execution import Job, check_sendable, finish
 from llckit.llc.gradients import choose_gradients
-from llckit.llc.outcome import LLCEstimate
+from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.plateau import estimate_on_plateau
 from llckit.llc.point import REL_TOL, Settings, estimate_point, users_loss
 from llckit.llc.profile import check_ladder
@@ -24,14 +24,14 @@ from llckit.llc.results import Results
 from llckit.llc.settings import Scale, check_scale, choose_num_chains, choose_scale
 from llckit.llc.spectrogram import Spectrogram
 from llckit.posterior import Point, Task, steady_threads
-from llckit.sampling import Sampler
+from llckit.sampling import Sampler, Start
 from llckit.store import CheckpointStore
 
 # A curve is read for its shape, at many checkpoints: looser and cheaper than a single estimate.
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
-ANCHORS = 5  # checkpoints that have to agree to a scale other than n/ln n
-VERSION = 6  # of the estimator: raise it where the same settings would give other numbers
+PROBES = 5  # checkpoints that have to agree to a scale other than n/ln n
+VERSION = 7  # of the estimator: raise it where the same settings would give other numbers
 
 
 def estimate_curve(
@@ -61,6 +61,10 @@ def estimate_curve(
     missing, and an edited loss is noticed. nβ and γ that are left open are chosen on the first call, and kept: γ at the
     last checkpoint there is, and nβ as `estimate_llc` does it there, provided that the estimates at that scale pass
     their checks at most of five checkpoints spread over the run; n/ln n otherwise.
+
+    Of the chosen checkpoints the first with step + 1 in 1 … 3, in 4 … 15, in 16 … 63 and so on are anchors: the default
+    sampler's warm-up at the others of an interval begins with what it found at the anchor, and takes a third of the
+    steps. An estimate so depends on its own checkpoint and on its anchor, and on no other.
 
     Args:
         store: the checkpoints.
@@ -148,7 +152,10 @@ def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> L
     with steady_threads(task):
         scale, settings, loss_fingerprint = _choose(store, task, results, n_beta, localization, settings)
     described = _describe(task, scale, settings)
-    keys = {step: _key(*mark, described) for step, mark in marks.items()}
+    inherits = settings.sampler == "auto" and settings.num_burnin is None and settings.choose_sampler().name == "hmc"
+    anchors = _anchors(marks) if inherits else {}
+    keys = {step: _key(*mark, described) for step, mark in marks.items() if step not in anchors}
+    keys = {step: keys.get(step) or _key(*mark, described, keys[anchors[step]]) for step, mark in marks.items()}
     name = "curve-" + _key(described, loss_fingerprint)
     done: dict[int, LLCEstimate] = {}
     bar = tqdm(total=len(keys), desc="checkpoints", disable=None if progress else True)
@@ -164,14 +171,19 @@ def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> L
             if estimate is not None:
                 done[step] = estimate
                 bar.update()
-        missing = [step for step in keys if step not in done]
-        if executor is not None and missing:
-            jobs = [Job.make(store, task, step, marks[step][1][0], scale, settings) for step in missing]
-            finish(jobs, executor, keep)
-        else:
+        for followers in (False, True):
+            missing = {
+                step: dataclasses.replace(settings, start=_start(done[anchors[step]])) if followers else settings
+                for step in keys
+                if step not in done and (step in anchors) == followers
+            }
+            if executor is not None and missing:
+                jobs = [Job.make(store, task, step, marks[step][1][0], scale, own) for step, own in missing.items()]
+                finish(jobs, executor, keep)
+                continue
             with steady_threads(task):
-                for step in missing:
-                    keep(step, estimate_point(task, task.point(store.load(step)), scale, settings))
+                for step, own in missing.items():
+                    keep(step, estimate_point(task, task.point(store.load(step)), scale, own))
     finally:
         bar.close()
         earlier = results.curve(name)
@@ -198,6 +210,19 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
             curve = LLCCurve.from_estimates(list(found), list(found.values()))
             curves[curve.behavioral] = curve
     return curves
+
+
+def _anchors(steps: Iterable[int]) -> dict[int, int]:
+    """Whose warm-up each checkpoint goes on from; anchors themselves are left out."""
+    first: dict[int, int] = {}
+    found = {step: first.setdefault(((step + 1).bit_length() - 1) // 2, step) for step in sorted(steps)}
+    return {step: anchor for step, anchor in found.items() if step != anchor}
+
+
+def _start(anchor: LLCEstimate) -> Start | None:
+    if anchor.outcome is Outcome.DIVERGED:
+        return None
+    return Start(anchor.settings["step_size"], anchor.settings["turn"])
 
 
 def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] | None) -> list[int]:
@@ -270,13 +295,13 @@ def _common_plateau(store: CheckpointStore, task: Task, scale: Scale, settings: 
     candidate = Scale(found.n_beta, scale.localization, found.settings["rule"] + "; at the last checkpoint")
     if candidate.n_beta == scale.n_beta:
         return candidate
-    chosen = np.unique(np.linspace(0, len(store.steps) - 1, ANCHORS).astype(int)).tolist()
-    anchors = [estimate_point(task, task.point(store.load(store.steps[i])), candidate, settings) for i in chosen]
-    believed = sum(anchor.outcome.trusted for anchor in anchors)
-    if 2 * believed > len(anchors):
+    chosen = np.unique(np.linspace(0, len(store.steps) - 1, PROBES).astype(int)).tolist()
+    probes = [estimate_point(task, task.point(store.load(store.steps[i])), candidate, settings) for i in chosen]
+    believed = sum(probe.outcome.trusted for probe in probes)
+    if 2 * believed > len(probes):
         return candidate
     return scale._replace(
-        rule=f"n_beta = n/ln(n), since {len(anchors) - believed} of {len(anchors)} checkpoints cannot be measured at "
+        rule=f"n_beta = n/ln(n), since {len(probes) - believed} of {len(probes)} checkpoints cannot be measured at "
         f"{candidate.n_beta:.4g}, where the last one is flat; {scale.rule.split('; ')[1]}"
     )
 

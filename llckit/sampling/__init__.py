@@ -4,7 +4,7 @@ from llckit.sampling.baoab import baoab
 from llckit.sampling.base import Info, Noise, Potential, Sampler
 from llckit.sampling.diagnostics import ess_bulk, ess_mean, mcse_mean, rhat
 from llckit.sampling.driver import Trace, sample
-from llckit.sampling.hmc import hmc
+from llckit.sampling.hmc import Start, hmc
 from llckit.sampling.mala import mala
 from llckit.sampling.rmsprop_sgld import rmsprop_sgld
 from llckit.sampling.sgld import sgld
@@ -15,6 +15,7 @@ __all__ = [
     "Noise",
     "Potential",
     "Sampler",
+    "Start",
     "Trace",
     "baoab",
     "ess_bulk",

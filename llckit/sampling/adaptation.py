@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llckit.sampling.base import Info
 
 SHRINKAGE, OFFSET, DECAY = 0.05, 10.0, 0.75  # the paper's γ, t₀ and κ
+GAIN = 0.1  # of a correction, in ln ε
 
 
 class StepSize(NamedTuple):
@@ -56,6 +57,19 @@ class StepSize(NamedTuple):
         share = count**-DECAY
         log_average = share * log_step + (1 - share) * self.log_average
         return self._replace(value=math.exp(log_step), adapted=count, error=error, log_average=log_average)
+
+    def corrected(self, acceptance: float, target: float) -> StepSize:
+        """The same for a step size that is nearly right: ln ε changes by a tenth of the difference.
+
+        Args:
+            acceptance: mean over chains of a step's acceptance probability.
+            target: what it should be on average.
+
+        Returns:
+            The step size to go on with.
+        """
+        log_step = self.log_average + GAIN * (acceptance - target)
+        return self._replace(value=math.exp(log_step), adapted=self.adapted + 1, log_average=log_step)
 
     def settle(self) -> StepSize:
         """What the search found, which is also where a further search starts afresh.

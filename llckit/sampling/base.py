@@ -33,6 +33,7 @@ class Info(NamedTuple):
         acceptance: Metropolis acceptance probability, shape (rows,); for unadjusted samplers what it would be, or 1.
         grad_evals: gradients computed, per row.
         step_size: ε used.
+        turn: steps after which chains turn back, where the sampler measures it; else 0.
     """
 
     energy: Energy
@@ -40,6 +41,7 @@ class Info(NamedTuple):
     acceptance: Tensor
     grad_evals: int
     step_size: float
+    turn: float = 0.0
 
 
 class Noise:

@@ -20,6 +20,7 @@ NOISE_EVERY = 20  # draws between two measurements of the gradient's noise
 VIRIAL_EVERY = 10  # … and of the virial, where a guide saves the gradients of all samples
 CURVATURE_SAMPLES = 2048  # are enough for a first step size
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
+JUDGED = 150  # draws before chains can be said not to have mixed: R-hat of fewer is too noisy
 GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of what is there
 
 
@@ -36,6 +37,7 @@ class Trace:
         grad_evals: gradients computed by each chain, warm-up included.
         num_burnin: steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
         step_size: ε after warm-up.
+        turn: steps after which chains turn back, as far as the sampler knows; else 0.
         rel_tol: the relative error the draws were to reach, or None if their number was given.
         diverged: whether a chain left the finite numbers.
         heat: what the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros where
@@ -50,6 +52,7 @@ class Trace:
     grad_evals: int
     num_burnin: int
     step_size: float
+    turn: float
     rel_tol: float | None
     diverged: bool
     heat: np.ndarray
@@ -124,14 +127,14 @@ def sample(
     seen: list[dict[str, np.ndarray]] = []
     noises: list[np.ndarray] = []
     spent = warmed = 0
-    diverged, step_size, held = False, 0.0, torch.full_like(posterior.n_beta, torch.nan)
+    diverged, step_size, turn, held = False, 0.0, 0.0, torch.full_like(posterior.n_beta, torch.nan)
     heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
-        nonlocal state, step_size, spent, held
+        nonlocal state, step_size, turn, spent, held
         state, info = sampler.step(state, potential, noise)
-        step_size = info.step_size
+        step_size, turn = info.step_size, info.turn
         if adapting:
             state = sampler.adapt(state, info)
         elif observe is not None:
@@ -175,7 +178,9 @@ def sample(
                     mixed = settled(excess, virial, posterior.dim)
                     error, goal = mcse_mean(excess), rel_tol * max(abs(excess.mean()), SMALLEST)
                     done = (mixed and error <= goal) or fallen(excess)
-                    if not mixed:
+                    if not mixed and len(records) < JUDGED:
+                        mixed = True
+                    elif not mixed:
                         warm_up = 2 * max(burnin, look) * spent / (warmed + look)
                         if spent + warm_up <= max_grad_evals / 2:
                             break
@@ -192,6 +197,7 @@ def sample(
         grad_evals=spent,
         num_burnin=warmed,
         step_size=step_size,
+        turn=turn,
         rel_tol=rel_tol if num_draws is None else None,
         diverged=diverged,
         heat=np.array([sampler.heat(step_size, noise) for noise in np.mean(noises, axis=0)])

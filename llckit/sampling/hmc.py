@@ -17,17 +17,31 @@ from llckit.sampling.metropolis import acceptance_of, kinetic_change, metropolis
 
 SHORT, LONGEST = 10, 512  # leapfrogs
 TARGET_ACCEPTANCE = 0.85
-SHORTEST = 4.0  # a step is at least ε divided by this
+SHORTEST = 16.0  # a step is at least ε divided by this
 GUIDED_DRAWS = 400  # before the first look: fewer are accepted, and R-hat needs some independent ones
 FIRST_SEARCH, SEARCH_EVERY = 40, 15  # steps of the warm-up
+BURNIN, SHORTER_BURNIN = 150, 20  # the second where step size and length are known beforehand
+DRAWS, FEWER_DRAWS = 150, 60  # before the first look; likewise
+
+
+class Start(NamedTuple):
+    """What a warm-up has found elsewhere.
+
+    Attributes:
+        step_size: ε.
+        turn: leapfrogs after which chains turn back.
+    """
+
+    step_size: float
+    turn: float
 
 
 class HMCState(NamedTuple):
     """Position, its energy, the step size with what steers it, and how long long trajectories are.
 
     `turn` is the number of leapfrogs after which chains turn back (0 while it is not known), `adapted` counts the
-    warm-up's steps, `searching` says whether the next one measures `turn`, and `accuracy` is what the last one's
-    acceptance would be in the potential that it followed.
+    warm-up's steps, `searching` says whether the next one measures `turn`, `crossing` whether all are long, and
+    `accuracy` is what the acceptance of the last one would be in the potential that it followed.
     """
 
     weights: Tensor
@@ -36,13 +50,20 @@ class HMCState(NamedTuple):
     turn: float = 0.0
     adapted: int = 0
     searching: bool = False
+    crossing: bool = False
     accuracy: float = 1.0
 
 
 Guides = Callable[[Callable[[int, int], Tensor]], Callable[[Tensor], Energy]]
 
 
-def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, guide: Guides | None = None) -> Sampler:
+def hmc(
+    *,
+    step_size: float | None = None,
+    max_leapfrogs: int | None = None,
+    guide: Guides | None = None,
+    start: Start | None = None,
+) -> Sampler:
     """Hamiltonian Monte Carlo (Duane et al. 1987; Neal, arXiv 1206.1901), exact for every step size.
 
     A trajectory of ℓ leapfrogs p ← p − ε/2 ∇U(w), w ← w + εp, p ← p − ε/2 ∇U(w) from p ~ N(0, 1) is accepted with
@@ -52,7 +73,7 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
     gradients going to either kind. That length is measured during the warm-up: trajectories go on until
     (w − w₀)·p < 0 for half of the chains (Hoffman & Gelman 2014), 512 leapfrogs at most, and their geometric mean is
     taken, the later ones counting more. A step that the user has not fixed varies from one trajectory to the next,
-    ε 4^(−u²) with uniform u: valleys that narrow away from w* are entered by the shorter ones.
+    ε 16^(−u³) with uniform u: valleys that narrow away from w* are entered by the shorter ones.
 
     With a guide a trajectory follows a potential Ũ that is chosen anew for each, without regard to where chains are,
     and is accepted by U: leapfrogs of any potential keep volume and can be reversed, so the result is exact for every
@@ -65,6 +86,8 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         max_leapfrogs: takes ℓ uniform on 1 … `max_leapfrogs` instead.
         guide: gives Ũ, drawing integers for all chains by what it is called with, such as `llckit.posterior.Guide`;
             None follows U.
+        start: ε and the length, found in a potential much like this one. The warm-up is then 20 steps in place of 150,
+            all of them long, and corrects ε; a further one, where chains have not mixed, searches both.
 
     Returns:
         The sampler.
@@ -73,17 +96,23 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         InputError: a step size or length that is not positive.
     """
     check_step_size(step_size)
+    if start is not None:
+        check_step_size(start.step_size)
     if max_leapfrogs is not None and (not isinstance(max_leapfrogs, int) or max_leapfrogs < 1):
         raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1, or None")
     short = max_leapfrogs or SHORT
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
-        return HMCState(weights, potential(weights), StepSize.start(step_size or 1 / math.sqrt(curvature())))
+        energy = potential(weights)
+        if start is None:
+            return HMCState(weights, energy, StepSize.start(step_size or 1 / math.sqrt(curvature())))
+        turn = start.turn if max_leapfrogs is None else 0.0
+        return HMCState(weights, energy, StepSize.start(step_size or start.step_size), turn, crossing=True)
 
-    def choose_length(turn: float, noise: Noise) -> int:
+    def choose_length(turn: float, crossing: bool, noise: Noise) -> int:
         often = (1 + short) / 2  # leapfrogs of the mean short trajectory
         seldom = 0.625 * turn  # and of the mean long one
-        if turn > short and noise.common() * (often + seldom) < often:
+        if turn > short and (crossing or noise.common() * (often + seldom) < often):
             return max(1, round(turn * (0.25 + 0.75 * noise.common())))
         return 1 + int(noise.common() * short)
 
@@ -92,13 +121,13 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         if state.searching:
             size, length = state.step_size.settle().value, LONGEST
         else:
-            length = choose_length(state.turn, noise)
+            length = choose_length(state.turn, state.crossing, noise)
             if step_size is None:
-                size *= SHORTEST ** -(noise.common() ** 2)
+                size *= SHORTEST ** -(noise.common() ** 3)
         follow = potential if guide is None else guide(noise.common_integers)
         first = state.energy if guide is None else follow(state.weights)
-        start = noise.normal(state.weights.shape[1])
-        momentum, weights, energy = start.clone(), state.weights.clone(), first
+        kick = noise.normal(state.weights.shape[1])
+        momentum, weights, energy = kick.clone(), state.weights.clone(), first
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
@@ -110,24 +139,25 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
                 break
         if state.searching:
             state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
-        kinetic = kinetic_change(start, momentum)
+        kinetic = kinetic_change(kick, momentum)
         accuracy = float(acceptance_of(energy.potential - first.potential + kinetic).mean())
         if guide is not None:
             energy, leapfrogs = potential(weights), leapfrogs + 1  # … and the gradient that the first one began with
         change = energy.potential - state.energy.potential + kinetic
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         state = state._replace(weights=weights, energy=energy, accuracy=accuracy)
-        return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value)
+        return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value, state.turn)
 
     def adapt(state: HMCState, info: Info) -> HMCState:
         if step_size is None:
-            state = state._replace(step_size=state.step_size.update(state.accuracy, TARGET_ACCEPTANCE))
+            adapted = state.step_size.corrected if state.crossing else state.step_size.update
+            state = state._replace(step_size=adapted(state.accuracy, TARGET_ACCEPTANCE))
         since = state.adapted + 1 - FIRST_SEARCH
         searching = max_leapfrogs is None and since >= 0 and since % SEARCH_EVERY == 0
         return state._replace(adapted=state.adapted + 1, searching=searching)
 
     def freeze(state: HMCState) -> HMCState:
-        return state._replace(step_size=state.step_size.settle(), searching=False)
+        return state._replace(step_size=state.step_size.settle(), searching=False, crossing=False)
 
     return Sampler(
         name="hmc",
@@ -138,8 +168,8 @@ def hmc(*, step_size: float | None = None, max_leapfrogs: int | None = None, gui
         freeze=freeze,
         needs_full_loss=True,
         guided=guide is not None,
-        num_burnin=150,
-        min_draws=150 if guide is None else GUIDED_DRAWS,
+        num_burnin=BURNIN if start is None else SHORTER_BURNIN,
+        min_draws=GUIDED_DRAWS if guide is not None else DRAWS if start is None else FEWER_DRAWS,
     )
 
 

@@ -78,6 +78,16 @@ def test_any_executor_gives_the_same_curve(tmp_path, reference, serial, pool):
         assert_same(lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK), serial)
 
 
+def test_workers_begin_from_anchors_as_the_main_process_does(tmp_path, reference):
+    settings = {name: value for name, value in QUICK.items() if name != "num_burnin"}
+    alone = lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **settings)
+    with ThreadPoolExecutor(2) as executor:
+        found = lk.estimate_curve(
+            new_store(tmp_path / "run.ckpts"), lk.load_task(reference), executor=executor, **settings
+        )
+    assert_same(found, alone)
+
+
 def test_workers_make_restricted_and_behavioral_tasks_and_other_samplers(tmp_path, reference):
     settings = QUICK | {"sampler": lk.sgld(step_size=1e-3), "n_beta": [20.0, 40.0], "localization": 1.0}
     task = lk.behavioral_task(lk.load_task(reference).restricted("0.*"))

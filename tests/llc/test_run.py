@@ -1,5 +1,7 @@
 """`estimate_curve`: what is kept, what is computed again, and what is refused before any work."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -236,3 +238,53 @@ def test_other_entries_of_a_parameter_are_other_results(store, calls):
 def test_numbers_of_numpy_are_numbers(store):
     found = lk.estimate_curve(store, make_task(), n_beta=np.float32(10), localization=np.int64(1), **QUICK)
     assert found.details["n_beta"].tolist() == [10.0] * 3
+
+
+INHERITED = {"num_chains": 4, "num_draws": 8, "n_beta": 10.0, "localization": 1.0, "progress": False}
+
+
+def test_anchors_are_the_first_in_each_fourfold_of_time():
+    assert run._anchors([0, 1, 2, 3, 9, 14, 15, 62, 63, 200]) == {1: 0, 2: 0, 9: 3, 14: 3, 62: 15, 200: 63}
+    assert run._anchors([5, 6]) == {6: 5}
+
+
+def test_warm_ups_go_on_from_the_anchor_s_and_from_no_other_checkpoint(store, tmp_path):
+    for step in (21, 22):
+        store.save(step, nn.Linear(3, 2))
+    found = lk.estimate_curve(store, make_task(), **INHERITED)
+    anchor, follower = (found_settings(store, step) for step in (20, 22))
+    assert anchor["num_burnin"] == 150
+    assert follower["num_burnin"] == 20
+    some = lk.CheckpointStore(tmp_path / "some.ckpts")
+    for step in (20, 22):
+        some.save(step, store.load(step))
+    again = lk.estimate_curve(some, make_task(), **INHERITED)
+    np.testing.assert_array_equal(again.llc, found.llc[[2, 4]])
+    alone = lk.estimate_curve(store, make_task(), steps=[22], **INHERITED)
+    assert found_settings(store, 22)["num_burnin"] == 150
+    assert alone.llc[0] != found.llc[4]
+
+
+def found_settings(store, step):
+    (key,) = [keys[str(step)] for keys in run.Results(store).curves_newest_last() if str(step) in keys]
+    return run.Results(store).estimate(key).settings
+
+
+@pytest.mark.parametrize("given", [{"num_burnin": 7}, {"sampler": lk.hmc()}, {"sampler": lk.sgld(step_size=1e-3)}])
+def test_a_sampler_or_warm_up_of_the_user_s_is_the_same_everywhere(store, given):
+    lk.estimate_curve(store, make_task(), **(INHERITED | given))
+    store.save(21, nn.Linear(3, 2))
+    lk.estimate_curve(store, make_task(), **(INHERITED | given))
+    burnins = {found_settings(store, step)["num_burnin"] for step in (0, 10, 20, 21)}
+    assert len(burnins) == 1
+
+
+def test_a_diverged_anchor_leaves_nothing_to_begin_with(store):
+    store.save(21, nn.Linear(3, 2))
+    found = lk.estimate_curve(store, make_task(), **INHERITED)
+    assert found.outcome
+    estimate = run.Results(store)
+    key = next(iter(estimate.curves_newest_last()))["20"]
+    anchor = estimate.estimate(key)
+    assert run._start(anchor) == (anchor.settings["step_size"], anchor.settings["turn"])
+    assert run._start(dataclasses.replace(anchor, outcome=lk.Outcome.DIVERGED)) is None

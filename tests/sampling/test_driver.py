@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from llckit.errors import InputError
-from llckit.sampling import driver, hmc, mcse_mean, sample, sgld
+from llckit.sampling import Start, driver, hmc, mcse_mean, sample, sgld
 from llckit.sampling.diagnostics import settled, spread
 
 
@@ -74,6 +76,7 @@ def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
 
 
 def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
+    monkeypatch.setattr(driver, "JUDGED", 10)
     verdicts = iter([False, False, True])
     monkeypatch.setattr(driver, "settled", lambda *trace: next(verdicts))
     calls = []
@@ -91,6 +94,7 @@ def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
 
 
 def test_the_first_half_is_left_out_where_there_is_no_budget_for_another_warm_up(quadratic, monkeypatch):
+    monkeypatch.setattr(driver, "JUDGED", 10)
     monkeypatch.setattr(driver, "settled", lambda *trace: False)
     sampler = hmc(max_leapfrogs=1)._replace(min_draws=10)
     posterior = quadratic([1.0])
@@ -143,3 +147,41 @@ def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadra
     assert trace.grad_evals < 30_000
     assert spread(trace.virial, 10) > 0.95
     assert trace.distance2.mean() == pytest.approx(90, rel=0.5)
+
+
+def test_a_start_found_elsewhere_is_adapted_further_and_saves_warm_up(quadratic):
+    posterior = quadratic([1.0, 3.0, 10.0], localization=0.5, rows=64)
+    cold = sample(posterior, hmc(), rel_tol=0.05, max_grad_evals=100_000)
+    found = Start(cold.step_size, cold.turn)
+    warm = sample(posterior, hmc(start=found), rel_tol=0.05, max_grad_evals=100_000)
+    assert (cold.num_burnin, len(cold.excess)) == (150, 150)
+    assert warm.num_burnin == 20
+    assert len(warm.excess) < 150
+    assert warm.grad_evals < 0.6 * cold.grad_evals
+    for name in ("excess", "distance2", "virial"):
+        a, b = getattr(cold, name), getattr(warm, name)
+        assert abs(a.mean() - b.mean()) < 4 * math.hypot(mcse_mean(a), mcse_mean(b))
+    far = Start(3 * found.step_size, found.turn)
+    again = sample(posterior, hmc(start=far), rel_tol=0.05, max_grad_evals=100_000)
+    assert again.step_size < 0.6 * far.step_size
+
+
+def test_chains_are_not_called_unmixed_by_a_few_draws(quadratic, monkeypatch):
+    looks = []
+
+    def never_before_150(excess, virial, dim):
+        looks.append(len(excess))
+        return len(excess) >= driver.JUDGED
+
+    monkeypatch.setattr(driver, "settled", never_before_150)
+    posterior = quadratic([1.0, 2.0], localization=1.0, rows=32)
+    trace = sample(posterior, hmc(start=Start(0.5, 6.0)), rel_tol=0.1, max_grad_evals=100_000)
+    assert looks[0] == 60
+    assert len(trace.excess) == looks[-1] >= 150
+    assert trace.num_burnin == 20
+
+
+@pytest.mark.parametrize("start", [Start(0.0, 9.0), Start(math.nan, 9.0)])
+def test_a_start_without_a_step_size_is_refused(start):
+    with pytest.raises(InputError, match="step_size"):
+        hmc(start=start)
