@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from peers.devinterp_worker import PUBLISHED, own_cases
+from devinterp_worker import PUBLISHED, own_cases
 from tqdm import tqdm
 
 import llckit as lk
@@ -34,7 +34,7 @@ from llckit.errors import InputError
 from llckit.toys import Toy, catalog
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKER = ROOT / "benchmarks" / "peers" / "devinterp_worker.py"
+WORKER = ROOT / "benchmarks" / "devinterp_worker.py"
 STEPS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # in squares of the leapfrog step that llckit's warm-up found
 BURNIN = 0.2  # of devinterp's gradients
 LONG_RUN = {"rel_tol": 0.002, "max_grad_evals": 100_000, "seed": 1_000_003, "progress": False}

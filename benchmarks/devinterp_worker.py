@@ -166,7 +166,7 @@ def run_chains(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     method = {"sgld": optim.SGLD, "rmsprop_sgld": optim.SGMCMC.rmsprop_sgld}[request["method"]]
     start = time.perf_counter()
     try:
-        _sample(Chains(point, request["chains"]), ReadyBatch(batch), evaluate, [record], method, request, chains=1)
+        run_sampler(Chains(point, request["chains"]), ReadyBatch(batch), evaluate, [record], method, request, chains=1)
     except Diverged:
         return {"llc": None, "std_error": None, "seconds": time.perf_counter() - start}
     per_chain = request["n_beta"] * total / request["draws"]
@@ -197,7 +197,7 @@ def run_published(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     loss = get_init_loss_multi_batch(loader, chains, toy.model, evaluate_mse, device="cpu")
     estimator = LLCEstimator(chains, draws, loss, nbeta=n_beta)
-    _sample(toy.model, loader, evaluate_mse, [estimator], SGLD, request, chains=chains)
+    run_sampler(toy.model, loader, evaluate_mse, [estimator], SGLD, request, chains=chains)
     seconds = time.perf_counter() - start
     found = estimator.get_results()
     shuffling = DataLoader(TensorDataset(*toy.data), batch_size=SAMPLES, shuffle=True)
@@ -227,11 +227,11 @@ def time_step(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
 def _pace(model: nn.Module, loader: DataLoader, evaluate: Any, method: Any, request: dict[str, Any]) -> float:
     start = time.perf_counter()
     timed = request | {"draws": TIMED, "burnin": 0}
-    _sample(model, loader, evaluate, [lambda **_: None], method, timed, chains=1)
+    run_sampler(model, loader, evaluate, [lambda **_: None], method, timed, chains=1)
     return (time.perf_counter() - start) / TIMED
 
 
-def _sample(
+def run_sampler(
     model: nn.Module,
     loader: DataLoader,
     evaluate: Any,
@@ -241,6 +241,17 @@ def _sample(
     *,
     chains: int,
 ) -> None:
+    """Devinterp's `sample`, as it is called here throughout.
+
+    Args:
+        model: at w*.
+        loader: gives batches.
+        evaluate: (model, batch) -> loss.
+        callbacks: called with every draw.
+        method: one of devinterp's optimizers.
+        request: step_size, localization, n_beta, draws, burnin, seed.
+        chains: how many, one after another.
+    """
     from devinterp.slt.sampler import sample  # pyright: ignore[reportMissingImports]
 
     sample(
