@@ -14,6 +14,7 @@ DENSE = 1024  # up to this many parameters the whole Hessian is formed
 VECTORS = 128  # products computed at a time
 PROBES = 4
 LANCZOS_STEPS = 16
+BASIS_BYTES = 2**28  # of Lanczos vectors kept; from half a million parameters on none are
 STEP = 1e-2  # of a finite difference: each weight that moves, moves by about this share of the root mean square weight
 
 
@@ -39,7 +40,9 @@ def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
 
     Hessian-vector products are central differences of the gradient, (∇L(w* + δv) − ∇L(w* − δv)) / 2δ, which every
     model allows and which see the curvature of a kinked loss at the scale of the step. Lanczos (Golub & Meurant 2010;
-    Ubaru, Chen & Saad 2017) converges to the largest eigenvalue within the 16 steps taken.
+    Ubaru, Chen & Saad 2017) converges to the largest eigenvalue within the 16 steps taken. Where its vectors would need
+    more than 256 MiB there is one probe in place of four, in the precision of the weights and without
+    reorthogonalisation, which doubles eigenvalues already found and leaves the largest as it is.
 
     Args:
         posterior: supplies ∇L and w*.
@@ -55,7 +58,10 @@ def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
         return Spectrum(
             torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(posterior.dim, dtype=torch.float64)
         )
-    return _lanczos(posterior, delta * math.sqrt(posterior.dim), seed)
+    delta *= math.sqrt(posterior.dim)
+    if 8 * PROBES * LANCZOS_STEPS * posterior.dim > BASIS_BYTES:
+        return _lanczos_of_three(posterior, delta, seed)
+    return _lanczos(posterior, delta, seed)
 
 
 def _products(posterior: LocalPosterior, vectors: Tensor, delta: float) -> Tensor:
@@ -80,11 +86,36 @@ def _lanczos(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
             image -= (image * old).sum(1, keepdim=True) * old
         betas.append(image.norm(dim=1))
         basis.append(image / betas[-1].clamp_min(1e-300)[:, None])
-    tridiagonal = torch.diag_embed(torch.stack(alphas, 1))
-    off = torch.stack(betas[:-1], 1)
+    return _quadrature(torch.stack(alphas, 1), torch.stack(betas[:-1], 1), dim)
+
+
+def _lanczos_of_three(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
+    """The plain recurrence, which holds three vectors."""
+    center = posterior.point.weights
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(posterior.dim, generator=generator, dtype=center.dtype).to(center)
+    vector /= vector.norm()
+    previous, alphas, betas = torch.zeros_like(vector), [], []
+    for _ in range(LANCZOS_STEPS):
+        image = posterior.loss_and_grad((center + delta * vector)[None])[1][0]
+        image -= posterior.loss_and_grad((center - delta * vector)[None])[1][0]
+        image /= 2 * delta
+        alphas.append(torch.dot(image, vector))
+        image -= alphas[-1] * vector
+        if betas:
+            image -= betas[-1] * previous
+        betas.append(image.norm())
+        previous, vector = vector, image.div_(betas[-1].clamp_min(1e-30))
+    alpha, beta = (torch.stack(x)[None].double().cpu() for x in (alphas, betas[:-1]))
+    return _quadrature(alpha, beta, posterior.dim)
+
+
+def _quadrature(alpha: Tensor, beta: Tensor, dim: int) -> Spectrum:
+    """Nodes and weights from the tridiagonal matrices of the probes, shapes (probes, steps) and (probes, steps − 1)."""
+    tridiagonal, off = torch.diag_embed(alpha), beta
     # A vanishing β ends the Krylov space: what follows is noise and must stay decoupled from it.
     off = off * (off > 1e-6 * tridiagonal.abs().amax((1, 2))[:, None]).cumprod(1)
     tridiagonal += torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
     values, vectors = torch.linalg.eigh(tridiagonal)
-    weights = vectors[:, 0, :].square() * (dim / PROBES)
+    weights = vectors[:, 0, :].square() * (dim / len(alpha))
     return Spectrum(values.reshape(-1), weights.reshape(-1))

@@ -8,13 +8,15 @@ from torch import Tensor
 from llckit.posterior.local import LocalPosterior
 
 MAX_EVALS = 25
+HISTORY_BYTES = 2**28  # of earlier steps and gradients
 
 
 def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """nβ (L(w*) − L(ŵ)) with ŵ the minimum of U(w) = nβ (L(w) − L(w*)) + γ/2 ‖w − w*‖² next to w*.
 
     ŵ is where L-BFGS with a strong Wolfe line search (Nocedal & Wright 2006, chapter 7; torch's own) gets from w*
-    within 25 gradients, so the depth is a lower bound.
+    within 25 gradients, so the depth is a lower bound. Of models so large that their pairs of steps and gradients would
+    need more than 256 MiB, fewer are kept, but one at least.
 
     Args:
         posterior: of one row.
@@ -24,8 +26,10 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """
     weights = posterior.point.weights.clone()[None].requires_grad_()
     best, found = 0.0, posterior.point.weights.clone()
+    pair = 2 * weights.numel() * weights.element_size()
     optimizer = torch.optim.LBFGS(
         [weights],
+        history_size=min(MAX_EVALS, max(1, HISTORY_BYTES // pair)),
         max_iter=MAX_EVALS,
         max_eval=MAX_EVALS,
         tolerance_grad=0.0,

@@ -253,10 +253,10 @@ def test_steady_is_two_percent_and_one_standard_error():
 SETTINGS = Settings(num_chains=128, num_burnin=50, num_draws=100, sampler=lk.hmc(max_leapfrogs=20))
 
 
-def real_search(model, loss_fn, localization=None):
+def real_search(model, loss_fn, localization=None, settings=SETTINGS):
     task = lk.Task(model, (torch.zeros(10_000, 1),), loss_fn)
     scale = choose_scale(task, task.point(), None, localization)
-    return estimate_on_plateau(task, task.point(), scale, SETTINGS, hold_localization=localization is not None)
+    return estimate_on_plateau(task, task.point(), scale, settings, hold_localization=localization is not None)
 
 
 def test_a_quadratic_stays_at_the_default():
@@ -280,7 +280,9 @@ def test_a_quadratic_held_too_tight_climbs():
 
 def test_a_linear_net_at_zero_is_not_left_at_the_default():
     toy = next(toy for toy in catalog() if toy.name == "linear 4-4-2 at zero")
-    found = real_search(LinearNet(deepest_point((4, 4, 2), 0)), matrix_loss, localization=10.0)
+    found = real_search(
+        LinearNet(deepest_point((4, 4, 2), 0)), matrix_loss, localization=10.0, settings=Settings(num_chains=128)
+    )
     at_default = toy.exact(1e4 / math.log(1e4), 10.0)
     assert at_default < 0.92 * toy.llc, "else nothing is tested"
     assert found.n_beta > 1e4 / math.log(1e4)

@@ -1,8 +1,12 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from llckit.posterior import LocalPosterior, Task, curvature
+
+curvature_module = sys.modules["llckit.posterior.curvature"]  # the package has the function by that name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -31,18 +35,24 @@ def test_all_eigenvalues_of_a_small_quadratic(potential, dtype, scale):
     ],
     ids=["uniform", "log", "rank 10", "outlier"],
 )
-def test_lanczos_finds_largest_eigenvalue_and_trace(potential, h):
+@pytest.mark.parametrize("probes", [4, 1])
+def test_lanczos_finds_largest_eigenvalue_and_trace(potential, h, probes, monkeypatch):
+    if probes == 1:
+        monkeypatch.setattr(curvature_module, "BASIS_BYTES", 0)
     center = torch.ones(3000)
     spectrum = curvature(potential(lambda w: 0.5 * (h * (w - center).square()).sum(), center))
     assert spectrum.largest == pytest.approx(float(h.max()), rel=0.01)
     assert float(spectrum.weights.sum()) == pytest.approx(3000, rel=1e-6)
-    # Hutchinson's error with 4 Gaussian probes, normalised: Var ≈ 2 (dim Σh² − (Σh)²) / (dim · 4)
+    assert len(spectrum.values) == 16 * probes
+    # Hutchinson's error with Gaussian probes, normalised: Var ≈ 2 (dim Σh² − (Σh)²) / (dim · probes)
     h = h.double()
-    deviation = float((2 * (h.square().sum() - h.sum().square() / 3000) / 4).sqrt())
+    deviation = float((2 * (h.square().sum() - h.sum().square() / 3000) / probes).sqrt())
     assert float((spectrum.values * spectrum.weights).sum()) == pytest.approx(float(h.sum()), abs=4 * deviation)
 
 
-def test_lanczos_of_a_flat_loss(potential):
+@pytest.mark.parametrize("kept", [2**31, 0])
+def test_lanczos_of_a_flat_loss(potential, kept, monkeypatch):
+    monkeypatch.setattr(curvature_module, "BASIS_BYTES", kept)
     spectrum = curvature(potential(lambda w: 0 * w.sum() + 1, torch.ones(2000)))
     assert spectrum.largest == 0
 

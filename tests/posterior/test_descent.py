@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llckit.posterior import depth_below
+from llckit.posterior import depth_below, descent
 
 H = (4.0, 1.0, 0.1, 0.0)
 AWAY = (0.5, -1.0, 2.0, 1.0)
@@ -134,3 +134,12 @@ def test_few_gradients_are_spent_also_in_a_valley_that_is_hard_to_follow(potenti
     assert 20 <= len(calls) <= 30  # a line search may finish what it began
     assert float(rosenbrock(found)) > 0.01, "else 25 gradients are enough to find the minimum"
     assert 0 < depth < 1e4 * float(rosenbrock(start))  # a lower bound
+
+
+def test_with_one_pair_kept_the_depth_of_a_bowl_is_found_all_the_same(potential, monkeypatch):
+    monkeypatch.setattr(descent, "HISTORY_BYTES", 0)
+    h = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
+    posterior = potential(lambda w: 0.5 * (h * w.square()).sum(), torch.ones(3, dtype=torch.float64), n_beta=10.0)
+    depth, found = depth_below(posterior)
+    assert depth == pytest.approx(10 * 0.5 * 14, rel=1e-3)
+    assert found.abs().max() < 0.05
