@@ -1,4 +1,4 @@
-"""What a curve costs beside separate estimates of its checkpoints, at equal errors.
+"""What a curve costs beside separate estimates of its checkpoints, with as many draws.
 
     python benchmarks/curve.py [--checkpoints K] [--every J] [--out benchmarks/results/curve.json]
 

@@ -5,7 +5,8 @@
 
 Run by devinterp's interpreter, so that both take turns in one process: three MLPs, 1000 samples, ten chains in llckit,
 which runs them together, and one in devinterp, which runs them one after another. devinterp gets its batch from a
-DataLoader over a TensorDataset of 1000 samples, as its users do, and ready from memory. Figures are ratios of medians.
+DataLoader over a TensorDataset of 1000 samples, as its users do, and ready from memory. Both sides are their tool's own
+loop over 30 draws, with what it does around them. Figures are ratios of medians.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 from devinterp_worker import ReadyBatch, run_sampler
-from step_cost import CHAINS, Case, bare_passes, cases, seconds_a_pass, steps
+from step_cost import CHAINS, DRAWS, Case, bare_passes, cases, draws, seconds_a_pass
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
@@ -29,21 +30,20 @@ from llckit.cli.commands import environment
 from llckit.posterior import LocalPosterior
 
 RESULTS = Path(__file__).parent / "results" / "peers.json"
-STEPS = 30  # of a chain of devinterp, each time it is its turn
 
 
 def peer_steps(case: Case, loader: DataLoader) -> Callable[[], int]:
     """One chain of devinterp's SGLD; gives its steps."""
     from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
 
-    request = {"step_size": 2e-8, "localization": 1.0, "n_beta": 100.0, "draws": STEPS, "burnin": 0, "seed": 0}
+    request = {"step_size": 2e-8, "localization": 1.0, "n_beta": 100.0, "draws": DRAWS, "burnin": 0, "seed": 0}
 
     def evaluate(model: Any, batch: Any) -> Any:
         return case.loss_fn(model, batch)
 
     def run() -> int:
         run_sampler(case.model, loader, evaluate, [lambda **_: None], SGLD, request, chains=1)
-        return STEPS
+        return DRAWS
 
     return run
 
@@ -65,7 +65,7 @@ def main() -> None:
         found = seconds_a_pass(
             {
                 "bare": bare_passes(case),
-                "llckit": steps(posterior, lk.sgld(step_size=2e-8)),
+                "llckit": draws(posterior, lk.sgld(step_size=2e-8)),
                 "devinterp, DataLoader": peer_steps(case, DataLoader(TensorDataset(*case.data), batch_size=n)),
                 "devinterp, ready batch": peer_steps(case, ReadyBatch(case.data)),
             }

@@ -3,8 +3,8 @@
     python benchmarks/step_cost.py [--threads N] [--out benchmarks/results/step_cost.json]
 
 Ten chains on the full loss, so that every step is one gradient a chain, beside ten passes of the model in a plain loop:
-three MLPs and a small transformer. `gradient` is the posterior alone, `hmc` and `sgld` whole steps by leapfrog. Figures
-are ratios of medians; all sides take turns in one process.
+three MLPs and a small transformer. `gradient` is the posterior alone, `hmc` and `sgld` are what `sample` takes for a
+gradient, with all that it does around its draws. Figures are ratios of medians; all sides take turns in one process.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.cli.commands import environment
 from llckit.posterior import LocalPosterior
-from llckit.sampling import Noise, Sampler
+from llckit.sampling import Sampler, sample
 
 RESULTS = Path(__file__).parent / "results" / "step_cost.json"
-CHAINS = 10
+CHAINS, DRAWS = 10, 30
 SECONDS = 12.0  # a model and side, about
 
 
@@ -121,16 +121,12 @@ def gradients(posterior: LocalPosterior) -> Callable[[], int]:
     return run
 
 
-def steps(posterior: LocalPosterior, sampler: Sampler) -> Callable[[], int]:
-    """One step of all chains; gives its gradients."""
-    noise = Noise(0, CHAINS, posterior.point.weights)
-    state = sampler.init(posterior.point.weights.repeat(CHAINS, 1), posterior, lambda: 1.0)
+def draws(posterior: LocalPosterior, sampler: Sampler) -> Callable[[], int]:
+    """Some draws of all chains, by the driver, as users get them; gives its gradients."""
 
     def run() -> int:
-        nonlocal state
-        with torch.no_grad():
-            state, info = sampler.step(state, posterior, noise)
-        return CHAINS * info.grad_evals
+        trace = sample(posterior, sampler, num_burnin=0, num_draws=DRAWS, max_grad_evals=10**6)
+        return CHAINS * trace.grad_evals
 
     return run
 
@@ -163,8 +159,8 @@ def main() -> None:
             {
                 "bare": bare_passes(case),
                 "gradient": gradients(posterior),
-                "hmc": steps(posterior, lk.hmc(step_size=1e-4)),
-                "sgld": steps(posterior, lk.sgld(step_size=1e-8)),
+                "hmc": draws(posterior, lk.hmc(step_size=1e-4)),
+                "sgld": draws(posterior, lk.sgld(step_size=1e-8)),
             }
         )
         rows.append({"parameters": task.dim, "seconds": found["bare"]})
