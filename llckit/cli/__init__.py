@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from llckit.cli import commands
 from llckit.cli.demo import DEMOS, demo
+from llckit.cli.watch import follow
 from llckit.errors import EstimationError, InputError
 
 __all__ = ["main"]
@@ -34,9 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("name", nargs="?", default="grokking", choices=sorted(DEMOS), help="which (default: grokking)")
     action.add_argument("--out", metavar="DIR", help="folder for all results (default: demo-NAME)")
 
-    action = add("import", commands.import_files, "copy .pt, .pth, .bin, .ckpt or .safetensors files into a store")
-    action.add_argument("sources", nargs="+", metavar="SRC", help="files, or folders of them; the step is in the name")
+    action = add("import", commands.import_files, "copy .pt, .pth, .bin, .ckpt, .safetensors files into a store")
+    action.add_argument(
+        "sources", nargs="+", metavar="SRC", help="files such as step_400.pt, checkpoint-N folders, or folders of them"
+    )
     action.add_argument("store", metavar="STORE", help="the store, made if missing")
+    action.add_argument("--dry-run", action="store_true", help="only list what would be imported; write nothing")
 
     action = add("info", commands.info, "what a store holds")
     action.add_argument("store", metavar="STORE")
@@ -44,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
 
     action = add("verify", commands.verify, "check every byte of a store against its checksums")
     action.add_argument("store", metavar="STORE")
+
+    action = add("export", commands.export, "copy a store, verified, into one file that is read as a store")
+    action.add_argument("store", metavar="STORE")
+    action.add_argument("file", metavar="FILE.h5", help="a new file")
 
     action = add("estimate", commands.estimate, "the LLC of every checkpoint of a store; resumes where it stopped")
     action.add_argument("store", metavar="STORE")
@@ -60,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     where = action.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: this one alone)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster, such as tcp://host:8786")
+
+    action = add("watch", follow, "follow a run: estimate checkpoints as they appear, tell of transitions")
+    action.add_argument("store", metavar="STORE", help="the store that the run records to")
+    action.add_argument(
+        "--task", required=True, metavar="FILE.py:NAME", help="an llckit.Task, or a function giving one"
+    )
+    action.add_argument("--n-beta", metavar="X", type=float, help="default: chosen at the first checkpoint")
+    action.add_argument("--localization", type=float, metavar="X", help="default: likewise")
+    action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+    action.add_argument("--idle", type=float, metavar="SECONDS", help="end when nothing new has come for so long")
 
     action = add("detect", commands.detect, "find the transitions of a curve")
     action.add_argument("curve", metavar="CURVE.csv", help="columns step, loss, llc[, llc_se][, llc_chain_*]")

@@ -27,6 +27,7 @@ from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_f
 from llckit.posterior import behavioral_task, load_task
 from llckit.report import write_report
 from llckit.store import CheckpointStore, import_checkpoints
+from llckit.store.importers import checkpoints_by_step
 from llckit.toys import catalog
 from llckit.transitions import Transition, detect_transitions
 
@@ -36,9 +37,21 @@ def import_files(arguments: Namespace) -> int:
     missing = [source for source in arguments.sources if not Path(source).exists()]
     if missing:
         raise InputError(f"{', '.join(missing)}: no such file or folder")
+    if arguments.dry_run:
+        return _show_import(arguments)
     store = CheckpointStore(arguments.store)
     steps = import_checkpoints(arguments.sources, store, progress=True)
     print(f"imported {len(steps)} checkpoints into {store.path}: steps {steps[0]} … {steps[-1]}")
+    return 0
+
+
+def _show_import(arguments: Namespace) -> int:
+    # Opening a store makes its folder.
+    there = CheckpointStore(arguments.store).steps if Path(arguments.store).exists() else []
+    found = checkpoints_by_step(arguments.sources)
+    for step, source in found.items():
+        print(f"step {step}: {source}{' (already there)' if step in there else ''}")
+    print(f"{len(found)} checkpoints for {arguments.store}, {len(found.keys() & there)} of them already there")
     return 0
 
 
@@ -77,11 +90,20 @@ def info(arguments: Namespace) -> int:
 def verify(arguments: Namespace) -> int:
     """`llckit verify STORE`: read everything, compare checksums."""
     store = CheckpointStore(arguments.store, create=False)
-    damages = store.verify()
+    damages = store.verify(progress=True)
     for damage in damages:
-        print(f"step {damage.step}: {damage.file}: {damage.message}")
+        print(f"step {damage.step}: {damage.message}")
     print(f"{len(store)} checkpoints, {len({damage.step for damage in damages})} damaged")
     return 1 if damages else 0
+
+
+def export(arguments: Namespace) -> int:
+    """`llckit export STORE FILE.h5`: all checkpoints in one file."""
+    store = CheckpointStore(arguments.store, create=False)
+    store.export(arguments.file, progress=True)
+    size = Path(arguments.file).stat().st_size
+    print(f"{len(store)} checkpoints exported to {arguments.file}, {size / 1e6:.1f} MB; read it as any store")
+    return 0
 
 
 def estimate(arguments: Namespace) -> int:
@@ -156,7 +178,7 @@ def report(arguments: Namespace) -> int:
     """`llckit report STORE|CURVE.csv -o report.html`."""
     check_new_file(arguments.out, [".html", ".htm"])
     source = Path(arguments.source)
-    if source.is_dir():
+    if source.is_dir() or source.suffix == ".h5":
         curves = kept_curves(CheckpointStore(source, create=False))
         if not curves:
             raise InputError(f"{source} has not been estimated yet; run llckit estimate {source} --task FILE.py:NAME")

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from llckit.llc.outcome import LLCEstimate, Outcome
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = ("grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization")
+RECORDED = "recorded_"  # before the names of what was saved with the checkpoints
 CHAIN = re.compile(r"llc_chain_(\d+)$")
 
 
@@ -33,6 +34,8 @@ class LLCCurve:
         details: further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization.
         outcome: how each estimate ended; None if unknown.
         behavioral: whether the loss was the behavioral one.
+        recorded: the numbers saved with the checkpoints, such as the training loss or a test accuracy, by name; NaN
+            where a checkpoint has none.
 
     Raises:
         InputError: columns of different lengths, or steps that are not ascending integers >= 0.
@@ -46,6 +49,7 @@ class LLCCurve:
     details: dict[str, np.ndarray]
     outcome: tuple[Outcome, ...] | None = None
     behavioral: bool = False
+    recorded: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {"step": len(self.step), "loss": len(self.loss), "llc": len(self.llc)}
@@ -80,12 +84,15 @@ class LLCCurve:
         return np.array([outcome is not Outcome.NOT_A_MINIMUM for outcome in self.outcome])
 
     @classmethod
-    def from_estimates(cls, steps: Sequence[int], estimates: Sequence[LLCEstimate]) -> LLCCurve:
+    def from_estimates(
+        cls, steps: Sequence[int], estimates: Sequence[LLCEstimate], metadata: Sequence[Mapping[str, object]]
+    ) -> LLCCurve:
         """Put estimates of one store side by side.
 
         Args:
             steps: ascending.
             estimates: one a step.
+            metadata: what each checkpoint was saved with.
 
         Returns:
             The curve.
@@ -103,10 +110,11 @@ class LLCCurve:
             details={name: column(name) for name in NUMBERS},
             outcome=tuple(estimate.outcome for estimate in estimates),
             behavioral=any(estimate.settings["behavioral"] for estimate in estimates),
+            recorded=_numbers(metadata),
         )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write columns step, loss, llc, llc_se, llc_chain_0 …, then the details; a NaN is an empty cell.
+        """Write step, loss, llc, llc_se, llc_chain_0 …, the details and recorded_NAME …; a NaN is an empty cell.
 
         Args:
             path: a new file.
@@ -124,6 +132,7 @@ class LLCCurve:
             columns["llc_se"] = self.mcse
         columns |= {f"llc_chain_{c}": chains[:, c] for c in range(chains.shape[1])}
         columns |= dict(self.details)
+        columns |= {RECORDED + name: values for name, values in self.recorded.items()}
         if self.outcome is not None:
             columns["outcome"] = [outcome.value for outcome in self.outcome]
         columns["loss_kind"] = ["behavioral" if self.behavioral else "task"] * len(self)
@@ -180,9 +189,20 @@ class LLCCurve:
                 details={name: numbers(name) for name in NUMBERS if name in names},
                 outcome=outcome,
                 behavioral=rows[0].get("loss_kind") == "behavioral",
+                recorded={name.removeprefix(RECORDED): numbers(name) for name in names if name.startswith(RECORDED)},
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
+    """Those metadata that are numbers (or bools) wherever they are given."""
+    columns: dict[str, list[float]] = {}
+    for name in dict.fromkeys(name for saved in metadata for name in saved):
+        values = [saved.get(name) for saved in metadata]
+        if all(value is None or isinstance(value, bool | int | float) for value in values):
+            columns[name] = [math.nan if value is None else float(value) for value in values]  # pyright: ignore
+    return {name: np.array(values) for name, values in columns.items() if not np.isnan(values).all()}
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""Where the estimates of a store's checkpoints are kept: in its folder, one file each."""
+"""Where the estimates of a store's checkpoints are kept: in its folder, or beside its file, one file each."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from llckit.errors import InputError
 from llckit.llc.outcome import LLCEstimate
 from llckit.store import CheckpointStore
 
-FOLDER = "estimates"  # inside the store's folder
+FOLDER = "estimates"  # inside the store's folder; beside an exported store, its name comes first
 
 
 class Results:
     """The estimates of a store: small JSON documents by key, each written whole or not at all.
 
     Args:
-        store: whose folder they are kept in.
+        store: whose they are.
     """
 
     def __init__(self, store: CheckpointStore) -> None:
-        self._folder = store.path / FOLDER
+        is_file = store.path.is_file()
+        self._folder = store.path.with_name(f"{store.path.name}.{FOLDER}") if is_file else store.path / FOLDER
 
     def check_writable(self) -> None:
         """Raise `InputError` now rather than after the first estimate."""

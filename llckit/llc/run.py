@@ -188,7 +188,7 @@ def _one_curve(run: _Run, n_beta: float | None, localization: float | None) -> L
         bar.close()
         earlier = results.curve(name)
         results.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
-    return LLCCurve.from_estimates(list(keys), [done[step] for step in keys])
+    return LLCCurve.from_estimates(list(keys), [done[step] for step in keys], [store.metadata(step) for step in keys])
 
 
 def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
@@ -207,7 +207,7 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
         kept = {step: results.estimate(keys[str(step)]) for step in store.steps if str(step) in keys}
         found = {step: estimate for step, estimate in kept.items() if estimate is not None}
         if found:
-            curve = LLCCurve.from_estimates(list(found), list(found.values()))
+            curve = LLCCurve.from_estimates(list(found), list(found.values()), [store.metadata(step) for step in found])
             curves[curve.behavioral] = curve
     return curves
 

@@ -1,10 +1,10 @@
 """One checkpoint as one HDF5 file: the format, its writer, and a reader that trusts nothing.
 
-Format, version 1. The file uses the object formats of HDF5 1.10 throughout, whose structures (superblock,
-object headers with their attributes, link tables) all carry checksums::
+Format, versions 1 and 2. The file uses the object formats of HDF5 1.10 throughout, whose structures (superblock,
+object headers with their attributes, link tables, chunk indices) all carry checksums::
 
     /                    attributes: format           "llckit-checkpoint", fixed-length ASCII
-                                     version          1, int64
+                                     version          1, or 2 if anything is compressed; int64
                                      manifest_sha256  hex digest of /manifest, fixed-length ASCII
     /manifest            uint8 (bytes,)   JSON, ASCII, at most 64 MiB
     /tensors/000000      uint8 (bytes,)   bits of the first unique tensor
@@ -23,53 +23,129 @@ The manifest is one object::
   views of one storage are stored by themselves.
 * `finite` is false if the tensor holds NaN or an infinity.
 * Metadata are JSON scalars; a float that JSON lacks is {"float": "nan" | "inf" | "-inf"}.
+* Version 2 may hold the bits of a tensor as unsigned integers of 1, 2, 4 or 8 bytes (as wide as an element, at
+  most 8) in chunks of at most 4 MiB, shuffled by bytes and deflated: HDF5's own filters in this order.
+
+An exported store is one file with the attributes format "llckit-store" and version 1, int64, and one group
+`step_000000001000` a checkpoint, laid out as the root above.
 
 The digests make every value verifiable: the root attribute vouches for the manifest, the manifest for the
-tensors. The reader goes by an allow-list: exactly these links, all of them hard; plain one-dimensional uint8
-datasets, contiguous and unfiltered, inside this file, of exactly the declared size, together no larger than
-the file. So a forged file can name no other file, run no filter, and ask for no more memory than it occupies.
+tensors. The reader goes by an allow-list: exactly these links, all of them hard; one-dimensional datasets of plain
+bytes, contiguous and unfiltered or as in version 2, inside this file, of exactly the declared size. So a forged
+file can name no other file, run no filter (chunks are inflated here, to no more than they declare), and ask for
+no more memory than it occupies, or than deflated bits of its size can become.
 """
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 from torch import Tensor
 
 from llckit.errors import InputError
-from llckit.store.checks import one_line
-from llckit.store.encoding import EncodedCheckpoint
+from llckit.store.encoding import EncodedCheckpoint, as_bits
 from llckit.store.manifest import MAX_MANIFEST_BYTES, Manifest
+from llckit.store.reading import (
+    CHUNK_BYTES,
+    MAX_INFLATION,
+    Source,
+    attribute,
+    hard_link,
+    inflate_row,
+    read_row,
+    require,
+)
 
-__all__ = ["CheckpointFile", "open_checkpoint", "write_checkpoint"]
+__all__ = [
+    "CheckpointFile",
+    "checkpoint_name",
+    "exported_steps",
+    "open_checkpoint",
+    "open_exported",
+    "write_checkpoint",
+    "write_export",
+]
 
-_FORMAT = b"llckit-checkpoint"
-_VERSION = 1
+_CHECKPOINT, _EXPORT = b"llckit-checkpoint", b"llckit-store"
+_PLAIN, _COMPRESSED = 1, 2  # versions of a checkpoint
+_EXPORT_VERSION = 1
+_EXPORT_AGAIN = "Export the store again, or restore the file from a copy"
+_NAME = re.compile(r"step_([0-9]{12}|[1-9][0-9]{12,})")
+
+_LEVEL = 4  # of deflate; 9 gains less than a percent on weights, at several times the time
 
 
-def write_checkpoint(path: Path, checkpoint: EncodedCheckpoint) -> None:
+def checkpoint_name(step: int) -> str:
+    """The name that a step's checkpoint has, in the folder (and there ".h5") and in an exported file.
+
+    Args:
+        step: The step.
+
+    Returns:
+        Such as "step_000000001000".
+    """
+    return f"step_{step:012d}"
+
+
+def write_checkpoint(path: Path, checkpoint: EncodedCheckpoint, *, compress: bool, durable: bool) -> None:
     """Write a new file and wait until its bytes are on the disk.
 
     Args:
         path: Where; must not exist.
         checkpoint: What `encode` returned.
+        compress: Shuffle and deflate the tensors.
+        durable: Wait for the disk.
     """
+    with _new_file(path, durable) as file:
+        _fill(file, checkpoint, compress)
+
+
+def write_export(path: Path, checkpoints: Iterator[EncodedCheckpoint], *, compress: bool) -> None:
+    """Write a new file with many checkpoints and wait until its bytes are on the disk.
+
+    Args:
+        path: Where; must not exist.
+        checkpoints: What `CheckpointFile.encoded` returned, one after another.
+        compress: Shuffle and deflate the tensors.
+    """
+    with _new_file(path, durable=True) as file:
+        file.attrs["format"] = np.bytes_(_EXPORT)
+        file.attrs["version"] = np.int64(_EXPORT_VERSION)
+        for checkpoint in checkpoints:
+            step = Manifest.from_json(checkpoint.document).step
+            _fill(file.create_group(checkpoint_name(step)), checkpoint, compress)
+
+
+@contextmanager
+def _new_file(path: Path, durable: bool) -> Iterator[h5py.File]:
     with h5py.File(path, "x", libver=("v110", "v110"), locking=False) as file:
-        file.attrs["format"] = np.bytes_(_FORMAT)
-        file.attrs["version"] = np.int64(_VERSION)
-        file.attrs["manifest_sha256"] = np.bytes_(hashlib.sha256(checkpoint.document).hexdigest())
-        file.create_dataset("manifest", data=np.frombuffer(checkpoint.document, np.uint8))
-        group = file.create_group("tensors")
-        for index, array in enumerate(checkpoint.tensors):
-            group.create_dataset(f"{index:06d}", data=array)
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+        yield file
+    if durable:
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+
+
+def _fill(group: h5py.Group, checkpoint: EncodedCheckpoint, compress: bool) -> None:
+    group.attrs["format"] = np.bytes_(_CHECKPOINT)
+    group.attrs["version"] = np.int64(_COMPRESSED if compress else _PLAIN)
+    group.attrs["manifest_sha256"] = np.bytes_(hashlib.sha256(checkpoint.document).hexdigest())
+    group.create_dataset("manifest", data=np.frombuffer(checkpoint.document, np.uint8))
+    tensors = group.create_group("tensors")
+    entries = Manifest.from_json(checkpoint.document).tensors
+    for index, (array, entry) in enumerate(zip(checkpoint.tensors, entries, strict=True)):
+        if compress and array.size:
+            width = min(entry.dtype.itemsize, 8)
+            numbers = array.view(f"<u{width}")
+            chunk = min(numbers.size, CHUNK_BYTES // width)
+            filters = {"chunks": (chunk,), "shuffle": True, "compression": "gzip", "compression_opts": _LEVEL}
+            tensors.create_dataset(f"{index:06d}", data=numbers, **filters)
+        else:
+            tensors.create_dataset(f"{index:06d}", data=array)
 
 
 @contextmanager
@@ -81,21 +157,51 @@ def open_checkpoint(path: Path, step: int) -> Iterator["CheckpointFile"]:
         step: The step it must hold.
 
     Yields:
-        The file, closed at the end of the block.
+        The checkpoint, closed at the end of the block.
 
     Raises:
         InputError: The file cannot be read, is damaged, foreign or newer; says what is wrong and what to do.
     """
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
-            path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    with _damage_named(path, step):
-        _require(stat.S_ISREG(status.st_mode), "it is not a plain file")
-        with h5py.File(path, "r", locking=False) as file:
-            yield CheckpointFile(path, step, file, status.st_size)
+    source = Source(path, f"Delete it and save step {step} again, or restore it from a copy")
+    with source.opened() as (file, size):
+        yield CheckpointFile(source, file, size, step)
+
+
+@contextmanager
+def open_exported(path: Path, step: int) -> Iterator["CheckpointFile"]:
+    """Open one checkpoint of an exported file; as `open_checkpoint`.
+
+    Args:
+        path: The file.
+        step: A step that it holds.
+
+    Yields:
+        The checkpoint, closed at the end of the block.
+    """
+    source = Source(path, _EXPORT_AGAIN)
+    with source.opened() as (file, size):
+        _check_export(file, path)
+        yield CheckpointFile(source, _subgroup(file, checkpoint_name(step)), size, step)
+
+
+def exported_steps(path: Path) -> list[int]:
+    """List what an exported file holds.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its steps, ascending.
+
+    Raises:
+        InputError: The file is damaged or no exported store.
+    """
+    with Source(path, _EXPORT_AGAIN).opened() as (file, _):
+        _check_export(file, path)
+        found = {name: _NAME.fullmatch(name) for name in file.keys()}  # noqa: SIM118
+        strange = [name for name, match in found.items() if match is None]
+        require(not strange, f"it holds {strange[:1]}, which is no checkpoint")
+        return sorted(int(match[1]) for match in found.values() if match is not None)
 
 
 class CheckpointFile:
@@ -106,109 +212,85 @@ class CheckpointFile:
         manifest: The manifest.
     """
 
-    def __init__(self, path: Path, step: int, file: h5py.File, size: int):
-        self._path, self._step, self._size = path, step, size
-        _require(_attribute(file, "format", "S") == _FORMAT, "its format attribute is not llckit's")
-        version = _attribute(file, "version", "i")
-        if version != _VERSION:
-            raise InputError(f"{path} has format version {version}, this llckit reads {_VERSION}: upgrade llckit")
-        _require(set(file) == {"manifest", "tensors"}, "it does not consist of a manifest and tensors alone")
-        self.document = _read(file, "manifest", size, 0, MAX_MANIFEST_BYTES).numpy().tobytes()
+    def __init__(self, source: Source, file: h5py.Group, size: int, step: int):
+        self._source, self._size = source, size
+        require(attribute(file, "format", "S") == _CHECKPOINT, "its format attribute is not llckit's")
+        version = attribute(file, "version", "i")
+        if version not in (_PLAIN, _COMPRESSED):
+            raise InputError(
+                f"{source.path} has format version {version}, this llckit reads {_PLAIN} and {_COMPRESSED}: "
+                f"upgrade llckit"
+            )
+        self._compressed = version == _COMPRESSED
+        require(set(file) == {"manifest", "tensors"}, "it does not consist of a manifest and tensors alone")
+        self.document = read_row(file, "manifest", size, 0, MAX_MANIFEST_BYTES).numpy().tobytes()
         digest = hashlib.sha256(self.document).hexdigest().encode()
-        intact = _attribute(file, "manifest_sha256", "S") == digest
-        _require(intact, "its manifest does not match its checksum")
+        intact = attribute(file, "manifest_sha256", "S") == digest
+        require(intact, "its manifest does not match its checksum")
         self.manifest = Manifest.from_json(self.document)
-        _require(self.manifest.step == step, f"it holds step {self.manifest.step}, so it was renamed")
+        require(self.manifest.step == step, f"it holds step {self.manifest.step}, so it was renamed")
         sizes = [entry.nbytes for entry in self.manifest.tensors]
-        _require(sum(sizes) <= size, "its tensors claim more bytes than the file has")
-        group = _hard_link(file, "tensors")
-        if not isinstance(group, h5py.Group) or len(group) != len(sizes):
-            raise ValueError(f"it does not hold the {len(sizes)} tensors of its manifest")
-        self._group = group
+        most = size * MAX_INFLATION if self._compressed else size
+        require(sum(sizes) <= most, "its tensors claim more bytes than the file has")
+        self._group = _subgroup(file, "tensors")
+        require(len(self._group) == len(sizes), f"it does not hold the {len(sizes)} tensors of its manifest")
 
-    def tensor(self, index: int) -> Tensor:
+    def tensor(self, index: int, verify: bool = True) -> Tensor:
         """Read one tensor and verify it; a damaged one is an InputError that names it.
 
         Args:
             index: Its place in the manifest.
+            verify: Compare its bits with their checksum.
 
         Returns:
             A CPU tensor of its own memory.
         """
         entry = self.manifest.tensors[index]
-        with _damage_named(self._path, self._step, f"tensor {entry.name!r}: "):
-            bits = _read(self._group, f"{index:06d}", self._size, entry.nbytes, entry.nbytes)
-            intact = hashlib.sha256(bits.numpy().data).hexdigest() == entry.sha256
-            _require(intact, "the stored bits do not match their checksum")
+        with self._source.damage_named(f"tensor {entry.name!r}: "):
+            if self._compressed and entry.nbytes:
+                bits = inflate_row(self._group, f"{index:06d}", self._size, entry.nbytes)
+            else:
+                bits = read_row(self._group, f"{index:06d}", self._size, entry.nbytes, entry.nbytes)
+            intact = not verify or hashlib.sha256(bits.numpy().data).hexdigest() == entry.sha256
+            require(intact, "the stored bits do not match their checksum")
             return bits.view(entry.dtype).reshape(entry.shape)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Read and verify all tensors.
+    def state_dict(self, names: Collection[str] | None = None, verify: bool = True) -> dict[str, Tensor]:
+        """Read tensors.
+
+        Args:
+            names: Which, each in the manifest; None reads all.
+            verify: Compare their bits with their checksums.
 
         Returns:
             The tensors by name; tied names share one tensor.
         """
         state: dict[str, Tensor] = {}
         for index, entry in enumerate(self.manifest.tensors):
-            state |= dict.fromkeys(entry.names, self.tensor(index))
+            wanted = [name for name in entry.names if names is None or name in names]
+            if wanted:
+                state |= dict.fromkeys(wanted, self.tensor(index, verify))
         return state
 
+    def encoded(self) -> EncodedCheckpoint:
+        """Read and verify all tensors, for writing them elsewhere.
 
-def _attribute(file: h5py.File, name: str, kind: str) -> object:
-    """A scalar stored inline; variable-length kinds, which live in an unchecked heap, are refused."""
-    _require(name in file.attrs, f"it has no attribute {name!r}")
-    attribute = file.attrs.get_id(name)
-    inline = attribute.shape == () and attribute.dtype.kind == kind and attribute.dtype.itemsize <= 64
-    _require(inline, f"its attribute {name!r} has an unknown form")
-    return file.attrs[name]
-
-
-def _hard_link(group: h5py.Group, name: str) -> object:
-    link = group.get(name, getlink=True)
-    _require(isinstance(link, h5py.HardLink), f"{name!r} is a link to somewhere else")
-    return group[name]
+        Returns:
+            What `encode` gave when it was saved.
+        """
+        tensors = [self.tensor(index) for index in range(len(self.manifest.tensors))]
+        return EncodedCheckpoint(self.document, [as_bits(tensor).numpy() for tensor in tensors])
 
 
-def _read(group: h5py.Group, name: str, file_size: int, least: int, most: int) -> Tensor:
-    """Read a dataset once nothing about it is left to trust: it allocates no more than the file holds."""
-    dataset = _hard_link(group, name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"{name!r} is not a dataset")
-    properties = dataset.id.get_create_plist()
-    plain = (
-        dataset.id.get_type().equal(h5py.h5t.STD_U8LE)
-        and len(dataset.id.shape) == 1
-        and properties.get_layout() == h5py.h5d.CONTIGUOUS
-        and properties.get_nfilters() == 0
-        and properties.get_external_count() == 0
-    )
-    _require(plain, f"{name!r} is not a plain row of bytes")
-    size = dataset.id.shape[0]
-    offset = dataset.id.get_offset() or 0  # None where nothing is stored, so that the sizes differ as well
-    held = dataset.id.get_storage_size() == size and offset + size <= file_size
-    _require(held, f"{name!r} claims {size} bytes that the file does not have")
-    _require(least <= size <= most, f"{name!r} has {size} bytes, not {least} to {most}")
-    if size == 0:
-        return torch.empty(0, dtype=torch.uint8)
-    bits = np.empty(size, np.uint8)  # numpy's MemoryError tells a lack of memory from damage
-    dataset.read_direct(bits)
-    return torch.from_numpy(bits)
+def _check_export(file: h5py.File, path: Path) -> None:
+    require(attribute(file, "format", "S") == _EXPORT, "its format attribute is not that of an exported store")
+    version = attribute(file, "version", "i")
+    if version != _EXPORT_VERSION:
+        raise InputError(f"{path} has format version {version}, this llckit reads {_EXPORT_VERSION}: upgrade llckit")
 
 
-@contextmanager
-def _damage_named(path: Path, step: int, part: str = "") -> Iterator[None]:
-    """Any failure to make sense of a file becomes one sentence; h5py raises nearly every built-in type."""
-    try:
-        yield
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path} is damaged or no llckit checkpoint: {part}{one_line(error)}. "
-            f"Delete it and save step {step} again, or restore it from a copy"
-        ) from None
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)
+def _subgroup(group: h5py.Group, name: str) -> h5py.Group:
+    found = hard_link(group, name)
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"{name!r} is no group")
+    return found

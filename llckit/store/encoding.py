@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from llckit.errors import InputError
 from llckit.store.manifest import DTYPES, MAX_MANIFEST_BYTES, Manifest, TensorEntry, as_scalar
 
-__all__ = ["EncodedCheckpoint", "encode"]
+__all__ = ["EncodedCheckpoint", "as_bits", "copied", "encode"]
 
 # Copying elements as integers keeps every bit, where arithmetic types could quieten a signalling NaN.
 _CONTAINERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -30,7 +30,7 @@ class EncodedCheckpoint(NamedTuple):
     tensors: list[np.ndarray]
 
 
-def encode(step: int, state: object, metadata: Mapping[str, object]) -> EncodedCheckpoint:
+def encode(step: int, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> EncodedCheckpoint:
     """Check a state dict and its metadata, and turn them into what a file holds.
 
     Args:
@@ -44,17 +44,8 @@ def encode(step: int, state: object, metadata: Mapping[str, object]) -> EncodedC
     Raises:
         InputError: Something in the state dict or the metadata cannot be stored; says which.
     """
-    if not isinstance(state, Mapping):
-        raise InputError(f"got a {type(state).__name__}: give an nn.Module or a dict from names to tensors")
-    if not state:
-        raise InputError("the state dict is empty: there are no weights to save")
+    _check(state)
     scalars = {key: as_scalar(key, value) for key, value in metadata.items()}
-    refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
-    if refused:
-        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
-        raise InputError(
-            f"cannot save the state dict: {'; '.join(refused[:5])}{more}. Give dense, plain tensors under string names"
-        )
 
     groups: dict[object, list[str]] = {}
     for name, tensor in state.items():
@@ -62,7 +53,7 @@ def encode(step: int, state: object, metadata: Mapping[str, object]) -> EncodedC
     entries, arrays = [], []
     for names in groups.values():
         tensor = state[names[0]]
-        bits = _bits(tensor)
+        bits = as_bits(tensor)
         array = bits.numpy()
         digest = hashlib.sha256(array.data).hexdigest()
         finite = _is_finite(bits.view(tensor.dtype))
@@ -74,6 +65,40 @@ def encode(step: int, state: object, metadata: Mapping[str, object]) -> EncodedC
             f"names and metadata take {len(document)} bytes, but at most {MAX_MANIFEST_BYTES} fit: shorten the metadata"
         )
     return EncodedCheckpoint(document, arrays)
+
+
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy a state dict to the CPU, bit for bit, tied where it is.
+
+    Args:
+        state: As for `encode`.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        InputError: As in `encode`.
+    """
+    _check(state)
+    copies: dict[object, Tensor] = {}
+    for name, tensor in state.items():
+        identity = _identity(name, tensor)
+        if identity not in copies:
+            copies[identity] = as_bits(tensor).clone().view(tensor.dtype).reshape(tensor.shape)
+    return {name: copies[_identity(name, tensor)] for name, tensor in state.items()}
+
+
+def _check(state: object) -> None:
+    if not isinstance(state, Mapping):
+        raise InputError(f"got a {type(state).__name__}: give an nn.Module or a dict from names to tensors")
+    if not state:
+        raise InputError("the state dict is empty: there are no weights to save")
+    refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
+    if refused:
+        more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+        raise InputError(
+            f"cannot save the state dict: {'; '.join(refused[:5])}{more}. Give dense, plain tensors under string names"
+        )
 
 
 def _refusal(name: object, value: object) -> str | None:
@@ -107,7 +132,15 @@ def _identity(name: str, tensor: Tensor) -> object:
     return (tensor.device, address, *layout, tensor.is_conj(), tensor.is_neg())
 
 
-def _bits(tensor: Tensor) -> Tensor:
+def as_bits(tensor: Tensor) -> Tensor:
+    """The elements in row-major order as bytes.
+
+    Args:
+        tensor: Any that `encode` accepts.
+
+    Returns:
+        A uint8 row on the CPU, in the tensor's own memory where possible.
+    """
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     plain = plain.view(_CONTAINERS.get(plain.dtype.itemsize, plain.dtype))
     return plain.contiguous().reshape(-1).view(torch.uint8)

@@ -1,28 +1,38 @@
 """`CheckpointStore`: a folder of checkpoints, each written once, published whole or not at all."""
 
-import hashlib
 import os
 import re
-import secrets
-import socket
 import sys
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from typing import overload
 
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from llckit.errors import InputError
-from llckit.store.checkpoint_file import open_checkpoint, write_checkpoint
+from llckit.store.checkpoint_file import (
+    CheckpointFile,
+    checkpoint_name,
+    exported_steps,
+    open_checkpoint,
+    open_exported,
+    write_checkpoint,
+    write_export,
+)
 from llckit.store.checks import whole_number
 from llckit.store.encoding import EncodedCheckpoint, encode
 from llckit.store.manifest import Manifest, Scalar
+from llckit.store.modules import plain_state, refuse_sharded
+from llckit.store.publish import make_folder, publish, sync
 
 __all__ = ["CheckpointStore", "Damage"]
 
 _PUBLISHED = re.compile(r"step_([0-9]{12}|[1-9][0-9]{12,})\.h5")
-_TEMPORARY = re.compile(r"\.writing-([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}\.h5")
 
 
 @dataclass(frozen=True)
@@ -46,17 +56,20 @@ class CheckpointStore:
     A reader sees a checkpoint whole or not at all: a file is written under a temporary name, flushed to the
     disk and only then linked to its own. So a killed writer leaves at most a temporary file, which readers
     ignore and the next writer on the same host removes. Several processes may use one store at the same time.
+    Where the file system has no hard links, the file is renamed under a lock (`flock` on the file ".lock"),
+    which is as safe if the file system's locks hold between all the hosts that write.
 
     Args:
-        path: The folder. Needs a file system with hard links.
+        path: The folder; or a file that `export` made, for reading.
         create: Make the folder if it is missing. False is for reading: the folder must hold a checkpoint.
+        compress: Shuffle and deflate what this object writes. It is read all the same.
 
     Raises:
-        InputError: The path is no folder, cannot be made, or (with `create=False`) holds no checkpoint; or
-            the machine is big-endian.
+        InputError: The path is no folder or exported file, cannot be made, or (with `create=False`) holds no
+            checkpoint; or the machine is big-endian.
     """
 
-    def __init__(self, path: str | os.PathLike[str], create: bool = True):
+    def __init__(self, path: str | os.PathLike[str], create: bool = True, *, compress: bool = False):
         if path == "":
             raise InputError("path is empty; expected the folder of the store")
         if sys.byteorder != "little":
@@ -65,12 +78,16 @@ class CheckpointStore:
             self.path = Path(path)
         except TypeError:
             raise InputError(f"the store's path is {path!r}, but it must be a string or a path") from None
+        self._compress = compress
+        self._exported = self._exported_steps() if self.path.is_file() else None
         exists = os.path.exists(path)
+        if self._exported is not None:
+            return
         if exists and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file, but a checkpoint store is a folder: give another path")
+            raise InputError(f"{self.path} is no folder, but a checkpoint store is one: give another path")
         if create:
             try:
-                _make_folder(self.path)
+                make_folder(self.path)
             except OSError as error:
                 raise InputError(f"the folder {self.path} cannot be made: {error.strerror}") from None
         elif not exists:
@@ -81,7 +98,9 @@ class CheckpointStore:
                 f"Give the folder that a Recorder or `llckit import` has saved to"
             )
 
-    def save(self, step: int, model: nn.Module | Mapping[str, Tensor], /, **metadata: object) -> None:
+    def save(
+        self, step: int, model: nn.Module | Mapping[str, Tensor], /, *, durable: bool = True, **metadata: object
+    ) -> None:
         """Write one checkpoint; on return it is on the disk.
 
         A step is written once. Saving the same weights and metadata again is accepted, so that an interrupted
@@ -89,30 +108,58 @@ class CheckpointStore:
 
         Args:
             step: Training step, at least 0.
-            model: A module, of which the state dict is saved, or a dict from names to tensors of any dtype,
-                on any device, with any strides. Tied tensors are stored once. NaN weights are saved, and
-                marked in the manifest.
+            model: A module, of which the state dict is saved (of DistributedDataParallel, DataParallel and
+                torch.compile that of the module within), or a dict from names to tensors of any dtype, on any
+                device, with any strides. Tied tensors are stored once. NaN weights are saved, and marked in the
+                manifest.
+            durable: Wait until the disk has it. Without, what was saved last may be lost or damaged (which
+                reading tells) if the machine goes down, but not if the process does.
             **metadata: Numbers, strings, bools or None, also as 0-d tensors or numpy scalars. NaN is kept.
 
         Raises:
-            InputError: Something given cannot be stored, the step is there with other contents, or the disk
-                refuses; nothing has been published then.
+            InputError: Something given cannot be stored, the step is there with other contents, the store is
+                an exported file, or the disk refuses; nothing has been published then.
+        """
+        self.put(step, model, metadata, durable=durable)
+
+    def put(
+        self,
+        step: int,
+        model: nn.Module | Mapping[str, Tensor],
+        metadata: Mapping[str, object],
+        *,
+        durable: bool = True,
+    ) -> None:
+        """As `save`, with the metadata in a dict, so that their names may be any strings.
+
+        Args:
+            step: Training step.
+            model: A module or a state dict.
+            metadata: By name.
+            durable: Wait until the disk has it.
+
+        Raises:
+            InputError: As in `save`.
         """
         step = whole_number("step", step)
-        state = model.state_dict() if isinstance(model, nn.Module) else model
+        if self._exported is not None:
+            raise InputError(f"{self.path} is an exported store, which is only read: save to a folder")
+        refuse_sharded(model)
+        state = plain_state(model) if isinstance(model, nn.Module) else model
         checkpoint = encode(step, state, metadata)
         file = self._file(step)
-        if not os.path.lexists(file):
-            self._publish(file, checkpoint)
-        _sync_folder(self.path)
-        with open_checkpoint(file, step) as existing:
-            if existing.document != checkpoint.document:
-                same = existing.manifest.weights_hash == Manifest.from_json(checkpoint.document).weights_hash
-                what = "metadata, order or ties" if same else "weights"
-                raise InputError(
-                    f"step {step} is already in {self.path} with other {what}, and a step is written once: "
-                    f"save to another folder, or delete {file.name} first"
-                )
+        new = not os.path.lexists(file) and publish(
+            file, lambda path: write_checkpoint(path, checkpoint, compress=self._compress, durable=durable)
+        )
+        if not new:
+            self._require_equal(file, step, checkpoint)
+        if durable:
+            try:
+                if not new:
+                    sync(file)  # whoever wrote it may not have waited
+                sync(self.path)
+            except OSError as error:
+                raise InputError(f"{file} may not be on the disk: {error.strerror}. Save step {step} again") from None
 
     @property
     def steps(self) -> list[int]:
@@ -121,35 +168,53 @@ class CheckpointStore:
         Raises:
             InputError: The folder is gone.
         """
+        if self._exported is not None:
+            return list(self._exported)
         try:
             with os.scandir(self.path) as entries:
                 return sorted(int(match[1]) for entry in entries if (match := _PUBLISHED.fullmatch(entry.name)))
         except OSError as error:
             raise InputError(f"the checkpoint store {self.path} cannot be read: {error.strerror}") from None
 
-    def load(self, step: int) -> dict[str, Tensor]:
+    def load(self, step: int, names: Collection[str] | None = None, *, verify: bool = True) -> dict[str, Tensor]:
         """Read the weights of one step, bit for bit as they were saved, each verified by its checksum.
 
         A missing step is an InputError that names the nearest, a damaged file one that says what to do.
 
         Args:
             step: A saved step.
+            names: Only these tensors; the rest is not read.
+            verify: Compare bits with their checksums. Without, damage within the weights goes unnoticed.
 
         Returns:
             CPU tensors by name, in the order of the state dict but for tied names, which share one tensor.
-        """
-        with open_checkpoint(self._existing(step), step) as file:
-            return file.state_dict()
 
-    def metadata(self, step: int) -> dict[str, Scalar]:
+        Raises:
+            InputError: Also if the checkpoint has no tensor of a name.
+        """
+        with self._open(step) as file:
+            if names is not None:
+                _check_names(names, file.manifest)
+            return file.state_dict(names, verify)
+
+    @overload
+    def metadata(self, step: int) -> dict[str, Scalar]: ...
+
+    @overload
+    def metadata(self, step: None = None) -> dict[int, dict[str, Scalar]]: ...
+
+    def metadata(self, step: int | None = None) -> dict[str, Scalar] | dict[int, dict[str, Scalar]]:
         """Read what was saved beside the weights; errors as in `load`.
 
         Args:
-            step: A saved step.
+            step: A saved step; None reads all, as in
+                `[step for step, saved in store.metadata().items() if saved["loss"] < 0.1]`.
 
         Returns:
-            The metadata by name.
+            The metadata by name; of all steps, by step and name.
         """
+        if step is None:
+            return {step: self.manifest(step).metadata for step in self.steps}
         return self.manifest(step).metadata
 
     def manifest(self, step: int) -> Manifest:
@@ -161,20 +226,23 @@ class CheckpointStore:
         Returns:
             The manifest, itself verified by a checksum.
         """
-        with open_checkpoint(self._existing(step), step) as file:
+        with self._open(step) as file:
             return file.manifest
 
-    def verify(self) -> list[Damage]:
+    def verify(self, *, progress: bool = False) -> list[Damage]:
         """Read every tensor of every checkpoint and compare it with its checksum.
+
+        Args:
+            progress: Show a progress bar on stderr, if that is a terminal.
 
         Returns:
             What is damaged, by step; an empty list means that the store is sound.
         """
         damages = []
-        for step in self.steps:
+        for step in self._bar("verify", progress):
             file = self._file(step)
             try:
-                with open_checkpoint(file, step) as checkpoint:
+                with self._open(step) as checkpoint:
                     for index in range(len(checkpoint.manifest.tensors)):
                         try:
                             checkpoint.tensor(index)
@@ -184,14 +252,46 @@ class CheckpointStore:
                 damages.append(Damage(step, file, str(error)))
         return damages
 
+    def export(self, path: str | os.PathLike[str], *, progress: bool = False) -> None:
+        """Copy all checkpoints, verified, into one HDF5 file, which `CheckpointStore(path)` opens for reading.
+
+        The file appears whole or not at all, and is on the disk on return.
+
+        Args:
+            path: A new file ending in .h5.
+            progress: Show a progress bar on stderr, if that is a terminal.
+
+        Raises:
+            InputError: The path is taken or ends otherwise, a checkpoint is damaged, or the disk refuses.
+        """
+        target = Path(path)
+        if target.suffix != ".h5":
+            raise InputError(f"{target} does not end in .h5: name the exported file so")
+        if os.path.lexists(target):
+            raise InputError(f"{target} exists already: choose another name or remove it")
+        if not target.parent.is_dir():
+            raise InputError(f"the folder {target.parent} does not exist: make it first")
+        if not self.steps:
+            raise InputError(f"{self.path} holds no checkpoints to export")
+
+        def encoded() -> Iterator[EncodedCheckpoint]:
+            for step in self._bar("export", progress):
+                with self._open(step) as checkpoint:
+                    yield checkpoint.encoded()
+
+        if not publish(target, lambda path: write_export(path, encoded(), compress=self._compress)):
+            raise InputError(f"{target} was made by somebody else meanwhile: choose another name")
+        sync(target.parent)
+
     def __len__(self) -> int:
         return len(self.steps)
 
     def __contains__(self, step: object) -> bool:
         try:
-            return os.path.lexists(self._file(whole_number("step", step)))
+            number = whole_number("step", step)
         except InputError:
             return False
+        return number in self._exported if self._exported is not None else os.path.lexists(self._file(number))
 
     def __repr__(self) -> str:
         steps = self.steps
@@ -199,69 +299,51 @@ class CheckpointStore:
         return f"CheckpointStore({str(self.path)!r}: {held})"
 
     def _file(self, step: int) -> Path:
-        return self.path / f"step_{step:012d}.h5"
+        return self.path if self._exported is not None else self.path / f"{checkpoint_name(step)}.h5"
 
-    def _existing(self, step: int) -> Path:
+    def _require_equal(self, file: Path, step: int, checkpoint: EncodedCheckpoint) -> None:
+        with open_checkpoint(file, step) as existing:
+            if existing.document != checkpoint.document:
+                same = existing.manifest.weights_hash == Manifest.from_json(checkpoint.document).weights_hash
+                what = "metadata, order or ties" if same else "weights"
+                raise InputError(
+                    f"step {step} is already in {self.path} with other {what}, and a step is written once: "
+                    f"save to another folder, or delete {file.name} first"
+                )
+
+    def _open(self, step: int) -> AbstractContextManager[CheckpointFile]:
         step = whole_number("step", step)
         if step in self:
-            return self._file(step)
+            return (
+                open_exported(self.path, step)
+                if self._exported is not None
+                else open_checkpoint(self._file(step), step)
+            )
         steps = self.steps
         place = bisect(steps, step)
         nearest = " and ".join(str(near) for near in steps[max(place - 1, 0) : place + 1])
         advice = f"nearest saved: {nearest}" if steps else "it holds no checkpoints yet"
         raise InputError(f"step {step} is not in {self.path}: {advice}")
 
-    def _publish(self, file: Path, checkpoint: EncodedCheckpoint) -> None:
-        temporary = self.path / f".writing-{_host()}-{os.getpid()}-{secrets.token_hex(4)}.h5"
+    def _exported_steps(self) -> dict[int, None]:
+        """In order; an exported file never changes."""
         try:
-            self._sweep()
-            try:
-                write_checkpoint(temporary, checkpoint)
-                os.link(temporary, file)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except FileExistsError:
-            pass  # another writer was first; the caller compares
-        except (OSError, RuntimeError) as error:
+            return dict.fromkeys(exported_steps(self.path))
+        except InputError as error:
             raise InputError(
-                f"{file} could not be written: {error}. Check that the folder is writable, that its disk has "
-                f"space, and that its file system has hard links"
+                f"{self.path} is a file, but a checkpoint store is a folder, or a file that `export` made, which this "
+                f"is not, or is damaged: {error}"
             ) from None
 
-    def _sweep(self) -> None:
-        """Remove what dead writers of this host have left."""
-        with os.scandir(self.path) as entries:
-            found = [(entry.path, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
-        for path, match in found:
-            if match[1] == _host() and not _is_alive(int(match[2])):
-                Path(path).unlink(missing_ok=True)
+    def _bar(self, what: str, progress: bool) -> Iterator[int]:
+        return iter(tqdm(self.steps, desc=what, unit="checkpoint", disable=None if progress else True))
 
 
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # alive, and another user's
-    return True
-
-
-def _make_folder(path: Path) -> None:
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    """Make new names in a folder durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _check_names(names: Collection[str], manifest: Manifest) -> None:
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise InputError(f"names is {names!r}, but it must be a collection of tensor names")
+    known = [name for entry in manifest.tensors for name in entry.names]
+    for name in names:
+        if name not in known:
+            near = get_close_matches(str(name), known, 3) or known[:3]
+            raise InputError(f"step {manifest.step} has no tensor {name!r}; it has {', '.join(near)}, …")

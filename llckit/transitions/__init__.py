@@ -1,5 +1,5 @@
 """transitions: the stages of a (step, loss, LLC) curve, their type and their uncertainty."""
 
-from llckit.transitions.detect import Transition, Transitions, detect_transitions
+from llckit.transitions.detect import MIN_CHECKPOINTS, Transition, Transitions, detect_transitions
 
-__all__ = ["Transition", "Transitions", "detect_transitions"]
+__all__ = ["MIN_CHECKPOINTS", "Transition", "Transitions", "detect_transitions"]

@@ -117,6 +117,26 @@ def test_a_strangers_folder_from_weights_to_report(here, capsys):
     assert "; 2 (behavioral loss, n_beta = 14.654" in capsys.readouterr().out
 
 
+def test_an_exported_store_is_estimated_like_a_folder(here, tmp_path, capsys):
+    exported = str(tmp_path / "run.h5")
+    assert main(["export", "run.ckpts", exported]) == 0
+    assert "10 checkpoints exported" in capsys.readouterr().out
+    assert main(["verify", exported]) == 0
+    arguments = ["--steps", "0,90", "--localization", "1", "--n-beta", "10", "--out"]
+    for source in ("run.ckpts", exported):
+        out = str(tmp_path / f"{len(source)}.csv")
+        assert main(["estimate", source, "--task", "task.py:task", *arguments, out]) == 0
+    first, second = (tmp_path / f"{len(source)}.csv" for source in ("run.ckpts", exported))
+    assert first.read_text() == second.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["run.h5", "run.h5.estimates", first.name, second.name]
+    )
+    assert main(["info", exported]) == 0
+    assert "estimated: 2 (" in capsys.readouterr().out
+    assert main(["report", exported, "-o", str(tmp_path / "page.html")]) == 2
+    assert "1 finite entries of 2" in capsys.readouterr().err
+
+
 def test_a_shuffling_loader_is_welcome_and_gives_the_same_curve(here, tmp_path, capsys):
     for name in ("task", "shuffling"):
         out = str(tmp_path / f"{name}.csv")
@@ -172,6 +192,10 @@ WRONG = [
     (["info", "task.py"], "task.py"),
     (["verify", "missing.ckpts"], "missing.ckpts"),
     (["info", "damaged.ckpts"], "damaged.ckpts"),
+    (["export", "nan.ckpts", "taken.csv"], "does not end in .h5"),
+    (["export", "nan.ckpts", "no/such/folder.h5"], "make it first"),
+    (["export", "damaged.ckpts", "new.h5"], "is damaged"),
+    (["export", "missing.ckpts", "new.h5"], "missing.ckpts"),
     (["estimate", "damaged.ckpts", "--task", "task.py:task"], "damaged.ckpts"),
     (["estimate", "missing.ckpts", "--task", "task.py:task"], "missing.ckpts"),
     (["estimate", "nan.ckpts", "--task", "task.py:task"], "NaN or inf in 0.weight"),
@@ -227,11 +251,34 @@ def test_wrong_input_is_one_clear_line(wrong, monkeypatch, capsys, arguments, me
     assert (wrong / "taken.csv").read_text() == "precious"
 
 
+def test_a_dry_run_of_an_import_writes_nothing(tmp_path, capsys):
+    plain_training_script(tmp_path / "weights", count=3)
+    weights, run = str(tmp_path / "weights"), tmp_path / "run.ckpts"
+    assert main(["import", "--dry-run", weights, str(run)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        *(f"step {step}: {weights}/step_{step}.pt" for step in (0, 10, 20)),
+        f"3 checkpoints for {run}, 0 of them already there",
+    ]
+    assert not run.exists()
+    assert main(["import", f"{weights}/step_10.pt", str(run)]) == 0
+    before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    capsys.readouterr()
+    assert main(["import", weights, str(run), "--dry-run"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == f"step 10: {weights}/step_10.pt (already there)"
+    assert shown[-1].endswith("1 of them already there")
+    assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+    assert main(["import", "--dry-run", weights, f"{weights}/step_10.pt"]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_verify_names_the_damage(wrong, monkeypatch, capsys):
     monkeypatch.chdir(wrong)
     code = main(["verify", "damaged.ckpts"])
     assert code == 1
-    assert "1 damaged" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 damaged" in printed
+    assert printed.count("step_000000000000.h5") == 1
 
 
 def test_several_scales_make_a_spectrogram(workplace, tmp_path, capsys):

@@ -19,6 +19,7 @@ def curve(steps=10):
         details={"grad_norm": rng.random(steps), "n_beta": np.full(steps, 135.0)},
         outcome=(lk.Outcome.CONVERGED,) * (steps - 1) + (lk.Outcome.NOT_A_MINIMUM,),
         behavioral=True,
+        recorded={"loss": rng.random(steps), "test accuracy, %": np.where(llc > 0, llc, np.nan)},
     )
 
 
@@ -30,6 +31,9 @@ def test_csv_round_trip_is_exact(tmp_path):
     after = lk.LLCCurve.from_csv(tmp_path / "curve.csv")
     for name in ("step", "loss", "llc", "mcse", "llc_per_chain", "grad_norm"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert after.recorded.keys() == before.recorded.keys()
+    for name, values in before.recorded.items():
+        np.testing.assert_array_equal(after.recorded[name], values)
     assert after.outcome == before.outcome
     assert after.behavioral
 

@@ -54,6 +54,19 @@ def assert_same(a, b):
     assert a.outcome == b.outcome
 
 
+def test_numbers_saved_with_the_checkpoints_stay_beside_the_curve(tmp_path):
+    store = lk.CheckpointStore(tmp_path / "run.ckpts")
+    store.save(0, nn.Linear(3, 2), loss=0.5, grokked=False, note="start", label=1)
+    store.save(5, nn.Linear(3, 2), loss=np.float32(0.25), grokked=True, lr=1e-3, label="end")
+    curve = lk.estimate_curve(store, make_task(), **QUICK)
+    expected = {"loss": [0.5, 0.25], "grokked": [0, 1], "lr": [np.nan, 1e-3]}
+    assert curve.recorded.keys() == expected.keys()
+    for found in (curve, kept_curves(store)[False]):
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found.recorded[name], values)
+    assert curve.loss[0] != 0.5  # L(w*) on the task
+
+
 def test_a_second_call_computes_nothing_and_gives_the_same(store, calls):
     first = lk.estimate_curve(store, make_task(), **QUICK)
     assert len(calls) == 3

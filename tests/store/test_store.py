@@ -1,4 +1,6 @@
+import fcntl
 import os
+import stat
 import sys
 from collections.abc import Mapping
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from llckit.errors import InputError
 from llckit.store import CheckpointStore
+from llckit.store.checkpoint_file import CheckpointFile
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -350,14 +353,114 @@ def test_a_folder_that_vanishes_is_named(store):
         store.save(0, weights())
 
 
-def test_file_system_without_hard_links_leaves_nothing_behind(store, monkeypatch):
+def test_without_hard_links_a_file_is_renamed_under_a_lock(store, monkeypatch):
     def refuse(source, target):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(InputError, match="hard links"):
+    store.save(0, weights(0))
+    store.save(0, weights(0))
+    assert sorted(os.listdir(store.path)) == [".lock", "step_000000000000.h5"]
+    with pytest.raises(InputError, match="already in"):
+        store.save(0, weights(1))
+
+    # The other writer is first by a moment: it comes between our look and our lock.
+    lock = fcntl.flock
+
+    def late(handle, operation):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        store.save(1, weights(5))
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(InputError, match=r"step 1 is already in .* with other weights"):
+        store.save(1, weights(6))
+    assert torch.equal(store.load(1)["layer.bias"], weights(5)["layer.bias"])
+    assert sorted(os.listdir(store.path)) == [".lock", "step_000000000000.h5", "step_000000000001.h5"]
+
+
+def test_a_disk_that_refuses_leaves_nothing_behind(store, monkeypatch):
+    def refuse(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match="No space left"):
         store.save(0, weights())
     assert os.listdir(store.path) == []
+
+
+def test_a_disk_that_does_not_sync_is_told(store, monkeypatch):
+    real = os.fsync
+
+    def refuse(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(InputError, match=r"may not be on the disk: Input/output error. Save step 0 again"):
+        store.save(0, weights())
+    monkeypatch.setattr(os, "fsync", real)
+    store.save(0, weights())
+
+
+def test_durability_can_be_given_up_and_had_later(store, monkeypatch):
+    synced, real = [], os.fsync
+
+    def spied(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", spied)
+    store.save(3, weights(), durable=False, loss=1.0)
+    assert synced == []
+    assert store.metadata(3) == {"loss": 1.0}
+    store.save(3, weights(), loss=1.0)
+    assert synced == [str(store.path / "step_000000000003.h5"), str(store.path)]
+
+
+def test_some_tensors_alone(store, monkeypatch):
+    shared = torch.ones(2)
+    store.save(0, {"a": torch.zeros(3), "tied": shared, "b": torch.full((2,), 2.0), "again": shared})
+    read, real = [], CheckpointFile.tensor
+
+    def spied(file, index, verify=True):
+        read.append(index)
+        return real(file, index, verify)
+
+    monkeypatch.setattr(CheckpointFile, "tensor", spied)
+    loaded = store.load(0, ["b", "again"])
+    assert list(loaded) == ["again", "b"]
+    assert torch.equal(loaded["again"], shared)
+    assert read == [1, 2]
+    assert store.load(0, []) == {}
+    with pytest.raises(InputError, match=r"no tensor 'agian'; it has again"):
+        store.load(0, ["agian"])
+    with pytest.raises(InputError, match="must be a collection"):
+        store.load(0, "again")
+
+
+def test_reading_without_verifying(store):
+    store.save(0, {"a": torch.zeros(3)})
+    file = store.path / "step_000000000000.h5"
+    with h5py.File(file, "r+") as opened:
+        opened["tensors/000000"][0] = 1
+    with pytest.raises(InputError, match="checksum"):
+        store.load(0)
+    assert store.load(0, verify=False)["a"][0] != 0
+
+
+def test_metadata_of_all_steps(store):
+    for step in (5, 1):
+        store.save(step, weights(step), loss=1 / step)
+    store.save(2, weights())
+    assert store.metadata() == {1: {"loss": 1.0}, 2: {}, 5: {"loss": 0.2}}
+    assert [step for step, saved in store.metadata().items() if saved.get("loss", 1) < 0.5] == [5]
+
+
+def test_metadata_may_have_any_name_in_a_dict(store):
+    store.put(0, weights(), {"durable": "so", "step": 3, "a b": None})
+    assert store.metadata(0) == {"durable": "so", "step": 3, "a b": None}
 
 
 def test_other_things_in_the_folder_are_ignored(store):

@@ -118,7 +118,7 @@ FORGERIES = {
     "no format": (lambda f: f.attrs.pop("format"), "no attribute 'format'"),
     "other format": (lambda f: f.attrs.modify("format", np.bytes_(b"x" * 17)), "format attribute"),
     "format on the heap": (lambda f: f.attrs.create("format", "llckit-checkpoint"), "unknown form"),
-    "future version": (lambda f: f.attrs.create("version", np.int64(2)), "format version 2.*upgrade llckit"),
+    "future version": (lambda f: f.attrs.create("version", np.int64(3)), "format version 3.*upgrade llckit"),
     "text version": (lambda f: f.attrs.create("version", np.bytes_(b"1")), "unknown form"),
     "wrong hash": (lambda f: f.attrs.create("manifest_sha256", np.bytes_(b"0" * 64)), "manifest does not"),
     "other step": (lambda f: rewrite(f, lambda m: m.update(step=4)), "holds step 4"),

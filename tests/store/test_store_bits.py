@@ -28,9 +28,9 @@ def every_pattern(dtype: torch.dtype) -> torch.Tensor:
     return data.reshape(-1).view(dtype).reshape(4, 64)
 
 
-@pytest.fixture
-def store(tmp_path):
-    return CheckpointStore(tmp_path / "run")
+@pytest.fixture(params=[False, True], ids=["plain", "compressed"])
+def store(tmp_path, request):
+    return CheckpointStore(tmp_path / "run", compress=request.param)
 
 
 def test_every_common_dtype_is_covered():

@@ -62,7 +62,7 @@ def test_a_reader_removes_nothing_and_a_writer_only_what_the_dead_left(tmp_path)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = "ffffffff"
-    from llckit.store.store import _host
+    from llckit.store.publish import _host
 
     names = {
         "alive": f".writing-{_host()}-{os.getpid()}-00000000.h5",
@@ -131,7 +131,7 @@ def test_racing_writers_publish_each_step_once(tmp_path):
 def test_an_interrupt_while_writing_cleans_up(tmp_path, monkeypatch):
     store = CheckpointStore(tmp_path / "run")
 
-    def interrupt(path, checkpoint):
+    def interrupt(path, checkpoint, **_):
         path.touch()
         raise KeyboardInterrupt
 

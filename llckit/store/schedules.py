@@ -1,0 +1,81 @@
+"""Which steps of a training run to keep."""
+
+import heapq
+from itertools import pairwise
+
+from llckit.store.checks import whole_number
+
+__all__ = ["linear_schedule", "log_schedule", "mixed_schedule"]
+
+
+def log_schedule(last_step: int, count: int) -> list[int]:
+    """Steps evenly spaced in ln(step + 1), the axis on which learning curves are read.
+
+    Each point continues with the ratio that the remaining points need, ((last + 1)/(s + 1))^(1/remaining),
+    but at least one step on; so early points that would coincide are spent later.
+
+    Args:
+        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
+        count: How many steps, at least 1; anything else is an InputError.
+
+    Returns:
+        Exactly min(count, last_step + 1) ascending steps.
+    """
+    last_step, count = _checked(last_step, count)
+    if count == 1:
+        return [last_step]
+    points = [1]
+    for remaining in range(count - 1, 0, -1):
+        ratio = ((last_step + 1) / points[-1]) ** (1 / remaining)
+        points.append(max(points[-1] + 1, round(points[-1] * ratio)))
+    return [point - 1 for point in points]
+
+
+def linear_schedule(last_step: int, count: int) -> list[int]:
+    """Steps evenly spaced from 0 to the last, rounded.
+
+    Args:
+        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
+        count: How many steps, at least 1; anything else is an InputError.
+
+    Returns:
+        Exactly min(count, last_step + 1) ascending steps.
+    """
+    last_step, count = _checked(last_step, count)
+    if count == 1:
+        return [last_step]
+    return [(2 * index * last_step + count - 1) // (2 * (count - 1)) for index in range(count)]
+
+
+def mixed_schedule(last_step: int, count: int) -> list[int]:
+    """Half of the steps as `log_schedule`, half as `linear_schedule`.
+
+    Where the halves coincide, the widest gaps are halved instead.
+
+    Args:
+        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
+        count: How many steps, at least 1; anything else is an InputError.
+
+    Returns:
+        Exactly min(count, last_step + 1) ascending steps.
+    """
+    last_step, count = _checked(last_step, count)
+    if count <= 2:
+        return linear_schedule(last_step, count)
+    # Both halves hold 0 and the last step, hence the two more.
+    half = count // 2 + 1
+    steps = {*log_schedule(last_step, half), *linear_schedule(last_step, count + 2 - half)}
+    gaps = [(start - end, start, end) for start, end in pairwise(sorted(steps))]
+    heapq.heapify(gaps)
+    while len(steps) < count:
+        _, start, end = heapq.heappop(gaps)
+        middle = (start + end) // 2
+        steps.add(middle)
+        heapq.heappush(gaps, (start - middle, start, middle))
+        heapq.heappush(gaps, (middle - end, middle, end))
+    return sorted(steps)
+
+
+def _checked(last_step: int, count: int) -> tuple[int, int]:
+    last_step = whole_number("last_step", last_step)
+    return last_step, min(whole_number("count", count, least=1), last_step + 1)
