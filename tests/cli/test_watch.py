@@ -39,7 +39,7 @@ def test_each_transition_is_told_once_with_its_delay():
     steepest, delay = (float(lines[1].split(mark)[1].split()[0]) for mark in ("steepest at ", "told "))
     assert abs(steepest + delay - second) <= 1
     assert "hidden" in lines[1]
-    assert "transitions: A 0–" in news.summary()
+    assert news.summary().startswith("transitions: A ")
 
 
 def test_a_transition_that_goes_away_is_withdrawn(monkeypatch):
