@@ -123,7 +123,14 @@ def write_export(path: Path, checkpoints: Iterator[EncodedCheckpoint], *, compre
 
 @contextmanager
 def _new_file(path: Path, durable: bool) -> Iterator[h5py.File]:
-    with h5py.File(path, "x", libver=("v110", "v110"), locking=False) as file:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_file_locking(False, False)
+    # HDF5 keeps what fits its buffers until the dataset closes, and h5py cannot raise there: without them, a write
+    # that fails (a full disk) is an error, where it would be a damaged file or a crash.
+    access.set_sieve_buf_size(0)
+    access.set_cache(0, 0, 0, 0.75)
+    with h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_EXCL, fapl=access)) as file:
         yield file
     if durable:
         with path.open("rb") as written:

@@ -1,10 +1,11 @@
 """Two small things that every file of the store needs."""
 
 import operator
+import re
 
 from llckit.errors import InputError
 
-__all__ = ["one_line", "whole_number"]
+__all__ = ["one_line", "system_error", "whole_number"]
 
 
 def whole_number(what: str, value: object, least: int = 0) -> int:
@@ -44,3 +45,16 @@ def one_line(error: Exception) -> str:
     """
     message = error.args[0] if isinstance(error, KeyError) and error.args else error  # str(KeyError) has quotes
     return next(iter(str(message).splitlines()), "") or type(error).__name__
+
+
+def system_error(error: Exception) -> str | None:
+    """What the system said where HDF5 failed because of it; h5py hands this on within its message alone.
+
+    Args:
+        error: Whatever h5py raised.
+
+    Returns:
+        Such as "No space left on device", or None if the system is not to blame.
+    """
+    found = re.search(r"error message = '([^']+)'", str(error))
+    return found[1] if found else None

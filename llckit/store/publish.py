@@ -8,9 +8,11 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from llckit.errors import InputError
+from llckit.store.checks import one_line, system_error
 
 __all__ = ["make_folder", "publish", "sync"]
 
@@ -39,12 +41,14 @@ def publish(file: Path, write: Callable[[Path], None]) -> bool:
             write(temporary)
             _name(temporary, file)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed now is swept once this process has ended
+                temporary.unlink()
     except FileExistsError:
         return False
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{file} could not be written: {error}. Check that the folder is writable and that its disk has space"
+            f"{file} could not be written: {system_error(error) or one_line(error)}. "
+            f"Check that the folder is writable and that its disk has space"
         ) from None
     return True
 

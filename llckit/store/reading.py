@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
-from llckit.store.checks import one_line
+from llckit.store.checks import one_line, system_error
 
 __all__ = ["CHUNK_BYTES", "MAX_INFLATION", "Source", "attribute", "hard_link", "inflate_row", "read_row", "require"]
 
@@ -72,6 +72,8 @@ class Source:
         except (InputError, MemoryError):
             raise
         except Exception as error:
+            if said := system_error(error):
+                raise InputError(f"{self.path} cannot be read: {part}{said}") from None
             raise InputError(
                 f"{self.path} is damaged or no llckit checkpoint: {part}{one_line(error)}. {self.advice}"
             ) from None

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping
@@ -79,11 +80,17 @@ class CheckpointStore:
         except TypeError:
             raise InputError(f"the store's path is {path!r}, but it must be a string or a path") from None
         self._compress = compress
-        self._exported = self._exported_steps() if self.path.is_file() else None
-        exists = os.path.exists(path)
+        try:
+            kind = os.stat(self.path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            kind = None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
+        exists = kind is not None
+        self._exported = self._exported_steps() if kind is not None and stat.S_ISREG(kind) else None
         if self._exported is not None:
             return
-        if exists and not self.path.is_dir():
+        if kind is not None and not stat.S_ISDIR(kind):
             raise InputError(f"{self.path} is no folder, but a checkpoint store is one: give another path")
         if create:
             try:
@@ -281,7 +288,10 @@ class CheckpointStore:
 
         if not publish(target, lambda path: write_export(path, encoded(), compress=self._compress)):
             raise InputError(f"{target} was made by somebody else meanwhile: choose another name")
-        sync(target.parent)
+        try:
+            sync(target.parent)
+        except OSError as error:
+            raise InputError(f"{target} may not be on the disk: {error.strerror}. Remove it and export again") from None
 
     def __len__(self) -> int:
         return len(self.steps)
