@@ -43,7 +43,7 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title
     """Draw the loss and the LLC against the training step, on an axis linear in ln(step + 1).
 
     The band about the LLC is λ̂ ± 1.96 mcse, its 95 % interval. Up to 8 chains are drawn as thin lines. Stages are
-    shaded by kind and named in a strip on top; grey bands are the 95 % intervals of their boundaries. Crosses are
+    shaded by kind and named in a strip on top; grey bands are the 90 % intervals of their boundaries. Crosses are
     estimates whose outcome says not to rely on them; where such an estimate has no value, its cross is at the bottom.
 
     Args:

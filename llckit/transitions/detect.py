@@ -38,7 +38,7 @@ GRID_SIZE = 1201
 
 @dataclass(frozen=True)
 class Transition:
-    """One stage of a run in which λ̂ changes. Steps are on the scale of the input; intervals are central 95 %.
+    """One stage of a run in which λ̂ changes. Steps are on the scale of the input; intervals are central 90 %.
 
     Attributes:
         start: Step at which it begins.
@@ -53,7 +53,7 @@ class Transition:
         probability: Posterior probability that λ̂ and the loss change as `kind` says.
         hidden: Whether the loss alone does not tell of the stage.
         location: Step at which |dλ̂/d ln(step + 1)| is largest.
-        location_interval: Low and high of `location`.
+        location_interval: Low and high of `location`: where it scatters if the noise is drawn again.
     """
 
     start: float

@@ -44,6 +44,7 @@ class Smooth:
         slope: Posterior mean of its derivative with respect to `x`, shape `(grid,)`.
         value_draws: Joint posterior draws of the curve, shape `(draws, grid)`.
         slope_draws: The derivatives of the same draws, shape `(draws, grid)`.
+        slope_refits: Posterior means of the derivative, if the noise were drawn again, shape `(draws, grid)`.
         noise: Estimated standard deviation of each observation about the curve, shape `(observations,)`.
     """
 
@@ -52,6 +53,7 @@ class Smooth:
     slope: Array
     value_draws: Array
     slope_draws: Array
+    slope_refits: Array
     noise: Array
 
 
@@ -70,14 +72,16 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
     centre, scale = float(y.mean()), float(y.std())
     if scale <= 1e-12 * np.abs(y).max():  # constant: there is nothing to estimate
         still = np.zeros((NUM_DRAWS, len(grid)))
-        return Smooth(grid, still[0] + centre, still[0], still + centre, still, np.zeros(len(x)))
+        return Smooth(grid, still[0] + centre, still[0], still + centre, still, still, np.zeros(len(x)))
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
     basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 200)))
     model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale)
     fit = model.most_probable(centre / scale)
-    noise = np.random.default_rng(seed).standard_normal((NUM_DRAWS, len(fit.weights)))
+    rng = np.random.default_rng(seed)
     mean = fit.scales * fit.weights
-    draws = mean + fit.scales * (noise @ fit.inverse_factor)
+    draws = mean + fit.scales * (rng.standard_normal((NUM_DRAWS, len(mean))) @ fit.inverse_factor)
+    again = rng.standard_normal((NUM_DRAWS, len(x))) / np.sqrt(fit.variance)
+    refits = mean + again @ (model.design * fit.scales) @ fit.inverse_factor.T @ fit.inverse_factor * fit.scales
     z = (grid - low) / (high - low)
     values, slopes = scale * basis(z, 0), scale / (high - low) * basis(z, 1)
     return Smooth(
@@ -86,6 +90,7 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
         slope=slopes @ mean,
         value_draws=centre + draws @ values.T,
         slope_draws=draws @ slopes.T,
+        slope_refits=refits @ slopes.T,
         noise=scale * np.sqrt(fit.variance),
     )
 

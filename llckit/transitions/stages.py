@@ -28,6 +28,7 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 2.0
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
+REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share
 # A flat stretch: its change is within FLAT_SIGMAS, or a small share of the stage's; its slope is surely below
 # FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from steepest point to edge.
 FLAT_SIGMAS = 3.0
@@ -39,7 +40,7 @@ FLAT_LENGTH = 0.05
 
 @dataclass(frozen=True)
 class Place:
-    """A place on the x axis and its central 95 % posterior interval."""
+    """A place on the x axis and its central 90 % interval."""
 
     x: float
     low: float
@@ -110,8 +111,11 @@ def stages(smooth: Smooth) -> list[Stage]:
 
 def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
     first, last = (int(np.abs(smooth.x - place.x).argmin()) for place in (start, end))
-    inside = np.sign(smooth.slope[peak]) * smooth.slope_draws[:, first : last + 1]
-    steepest = _place(smooth.x[first + inside.argmax(axis=1)], known=smooth.x[peak])
+    # What the noise does to the place where the smooth is steepest. The posterior's own curves are rougher than runs
+    # are: their steepest points scatter twice as far as those of planted transitions are from the truth.
+    inside = np.sign(smooth.slope[peak]) * smooth.slope_refits[:, first : last + 1]
+    scatter = smooth.x[first + inside.argmax(axis=1)] - smooth.x[peak]
+    steepest = _place(smooth.x[peak] + REFIT_WIDENING * scatter, known=smooth.x[peak])
     return Stage(start, end, steepest, first, last)
 
 
@@ -207,7 +211,7 @@ def _is_flat(smooth: Smooth, first: int, last: int, peak: int, little: float) ->
 
 
 def _place(draws: Array, known: float | None = None) -> Place:
-    """The median of the draws, unless the place is known, and their central 95 %."""
-    low, middle, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    """The median of the draws, unless the place is known, and their central 90 %."""
+    low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
     x = middle if known is None else known
     return Place(float(x), float(min(low, x)), float(max(high, x)))

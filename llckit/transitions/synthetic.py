@@ -1,12 +1,15 @@
-"""Curves with planted transitions, whose place, size and type are known: what the detector is measured on."""
+"""Curves with planted transitions, whose place, size and type are known, and with none: to score detectors on."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SyntheticCurve", "planted_curve"]
+__all__ = ["Planted", "SyntheticCurve", "Trend", "planted_curve", "random_planted", "random_trend"]
+
+Trend = Literal["constant", "linear", "power", "saturating"]
+TRENDS: tuple[Trend, ...] = ("constant", "linear", "power", "saturating")
 
 
 class SyntheticCurve(NamedTuple):
@@ -19,14 +22,14 @@ class SyntheticCurve(NamedTuple):
 
 def planted_curve(
     step: ArrayLike,
-    location: Sequence[float],
-    delta_llc: Sequence[float],
-    delta_loss: Sequence[float],
+    location: ArrayLike,
+    delta_llc: ArrayLike,
+    delta_loss: ArrayLike,
     *,
     width: float = 0.3,
     llc_noise: float = 0.0,
     loss_noise: float = 0.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> SyntheticCurve:
     """A curve whose λ̂ and loss change in logistic steps over x = ln(step + 1), plus independent normal noise.
 
@@ -54,3 +57,88 @@ def planted_curve(
     llc = done @ np.asarray(delta_llc) + llc_noise * rng.standard_normal(len(steps))
     loss = done @ np.asarray(delta_loss) + loss_noise * rng.standard_normal(len(steps))
     return SyntheticCurve(steps, loss, llc)
+
+
+class Planted(NamedTuple):
+    """A curve and the truth about it.
+
+    Attributes:
+        curve: What a detector sees.
+        location: Step of the steepest point of each transition, ascending.
+        width: Scale of their logistic steps in x = ln(step + 1).
+        delta_llc: Change of λ̂ in each.
+        kinds: "A" or "B" of each.
+        signal_to_noise: |Δλ̂| ÷ standard deviation of one checkpoint's λ̂.
+    """
+
+    curve: SyntheticCurve
+    location: NDArray[np.float64]
+    width: float
+    delta_llc: NDArray[np.float64]
+    kinds: tuple[Literal["A", "B"], ...]
+    signal_to_noise: float
+
+
+def random_planted(seed: int, *, signal_to_noise: float | None = None) -> Planted:
+    """One to four transitions of equal size and random direction, with flat stretches between them.
+
+    30 to 300 checkpoints, even in x up to a step of 1e3 to 5e5. Type A takes 0.5 to 3 off the loss, type B at most
+    0.003, and the first is an A, so that there is something to be flat against. Neighbours are 8 to 20 widths apart.
+
+    Args:
+        seed: Of everything.
+        signal_to_noise: |Δλ̂| ÷ standard deviation of a checkpoint; None draws it from 3 to 30, even in its logarithm.
+
+    Returns:
+        The curve and the truth.
+    """
+    rng = np.random.default_rng([12, seed])
+    step = _random_steps(rng)
+    end, count = float(np.log1p(step[-1])), int(rng.integers(1, 5))
+    gap = end / (count + 0.6)
+    x = gap * (0.8 + np.arange(count) + 0.2 * rng.uniform(-1, 1, count))
+    width = float((np.diff(x).min() if count > 1 else gap) / rng.uniform(8, 20))
+    ratio = float(np.exp(rng.uniform(np.log(3), np.log(30)))) if signal_to_noise is None else signal_to_noise
+    rises = np.append(True, rng.random(count - 1) < 0.5)
+    delta_loss = np.where(rises, -rng.uniform(0.5, 3, count), -rng.uniform(0, 0.003, count))
+    location, delta_llc = np.expm1(x), np.where(rises, ratio, -ratio)
+    curve = planted_curve(
+        step, location, delta_llc, delta_loss, width=width, llc_noise=1.0, loss_noise=0.003, seed=[13, seed]
+    )
+    kinds: tuple[Literal["A", "B"], ...] = tuple("A" if rise else "B" for rise in rises)
+    return Planted(curve, location, width, delta_llc, kinds, ratio)
+
+
+def random_trend(seed: int) -> tuple[Trend, SyntheticCurve]:
+    """One trend without a transition, with noise as runs have it.
+
+    λ̂ is constant, linear in x = ln(step + 1), a power (step + 1)^0.1 … 0.5, or 1 − e^(−c x) with c of 1 to 4 over the
+    run, rising or falling. Its noise is 1 to 20 % of the trend's range, half of the time proportional to λ̂.
+
+    Args:
+        seed: Of everything; seed mod 4 is the kind of trend.
+
+    Returns:
+        The kind and the curve.
+    """
+    rng = np.random.default_rng([11, seed])
+    step = _random_steps(rng)
+    x = np.log1p(step) / np.log1p(step[-1])
+    kind = TRENDS[seed % len(TRENDS)]
+    shape = {
+        "constant": 0 * x,
+        "linear": x,
+        "power": (step + 1) ** rng.uniform(0.1, 0.5),
+        "saturating": 1 - np.exp(-x * rng.uniform(1, 4)),
+    }[kind]
+    shape = (shape - shape[0]) / (np.ptp(shape) or 1)
+    level = rng.uniform(1, 5) + rng.choice([-1, 1]) * shape
+    noise = np.exp(rng.uniform(np.log(0.01), np.log(0.2))) * rng.standard_normal(len(x))
+    if rng.random() < 0.5:
+        noise *= level / level.mean()
+    return kind, SyntheticCurve(step, 3 - shape, 20 * (level + noise))
+
+
+def _random_steps(rng: np.random.Generator) -> NDArray[np.float64]:
+    count = int(np.exp(rng.uniform(np.log(30), np.log(300))))
+    return np.unique(np.expm1(np.linspace(0, np.log1p(10 ** rng.uniform(3, 5.7)), count)).round())

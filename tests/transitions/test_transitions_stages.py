@@ -15,14 +15,8 @@ def posterior(value, slope, value_sd=1e-3, slope_sd=1e-3):
     """A smooth with given mean whose draws tilt and shift by about the given standard deviations."""
     shift, tilt = np.random.default_rng(0).standard_normal((2, 400, 1))
     wobble = np.random.default_rng(1).standard_normal((400, 1)) * np.sin(3 * X)
-    return Smooth(
-        X,
-        value,
-        slope,
-        value + value_sd * (shift + wobble),
-        slope + slope_sd * (tilt + wobble),
-        np.ones(10),
-    )
+    slopes = slope + slope_sd * (tilt + wobble)
+    return Smooth(X, value, slope, value + value_sd * (shift + wobble), slopes, slopes, np.ones(10))
 
 
 def logistic(centre, width=0.3, size=1.0):
