@@ -39,8 +39,14 @@ def import_files(arguments: Namespace) -> int:
         raise InputError(f"{', '.join(missing)}: no such file or folder")
     if arguments.dry_run:
         return _show_import(arguments)
+    made = not Path(arguments.store).exists()
     store = CheckpointStore(arguments.store)
-    steps = import_checkpoints(arguments.sources, store, progress=True)
+    try:
+        steps = import_checkpoints(arguments.sources, store, progress=True)
+    except InputError:
+        if made and not len(store):
+            store.path.rmdir()
+        raise
     print(f"imported {len(steps)} checkpoints into {store.path}: steps {steps[0]} … {steps[-1]}")
     return 0
 

@@ -44,7 +44,7 @@ def encode(step: int, state: Mapping[str, Tensor], metadata: Mapping[str, object
     Raises:
         InputError: Something in the state dict or the metadata cannot be stored; says which.
     """
-    _check(state)
+    state = _checked(state)
     scalars = {key: as_scalar(key, value) for key, value in metadata.items()}
 
     groups: dict[object, list[str]] = {}
@@ -79,7 +79,7 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: As in `encode`.
     """
-    _check(state)
+    state = _checked(state)
     copies: dict[object, Tensor] = {}
     for name, tensor in state.items():
         identity = _identity(name, tensor)
@@ -88,9 +88,10 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: copies[_identity(name, tensor)] for name, tensor in state.items()}
 
 
-def _check(state: object) -> None:
+def _checked(state: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
         raise InputError(f"got a {type(state).__name__}: give an nn.Module or a dict from names to tensors")
+    state = dict(state)  # once: a mapping that makes its tensors anew would give them the same memory in turn
     if not state:
         raise InputError("the state dict is empty: there are no weights to save")
     refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
@@ -99,6 +100,7 @@ def _check(state: object) -> None:
         raise InputError(
             f"cannot save the state dict: {'; '.join(refused[:5])}{more}. Give dense, plain tensors under string names"
         )
+    return state
 
 
 def _refusal(name: object, value: object) -> str | None:
@@ -117,9 +119,11 @@ def _refusal(name: object, value: object) -> str | None:
     if value.is_meta:
         return "is on the meta device and has no values"
     try:
-        value.untyped_storage()
+        held = value.untyped_storage().nbytes()
     except NotImplementedError:
         return "is inside a function transform such as vmap"
+    if value.numel() and not held:
+        return "has had its memory freed, as sharded models do"
     return None
 
 

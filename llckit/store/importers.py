@@ -6,10 +6,11 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from llckit.errors import InputError
 from llckit.store.checks import one_line
 from llckit.store.encoding import encode
-from llckit.store.manifest import Manifest, Scalar
+from llckit.store.manifest import Manifest, Scalar, as_scalar
 from llckit.store.store import CheckpointStore
 
 __all__ = ["checkpoints_by_step", "import_checkpoints"]
@@ -27,8 +28,9 @@ _SUFFIXES = _PICKLED | {".safetensors"}
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 _STEP = re.compile(r"steps?[=_-]?(\d+)", re.IGNORECASE)
-# The digits of a decimal fraction, as in "loss=0.25", are no step.
-_INTEGER = re.compile(r"(?<!\d)(?<!\d\.)\d+(?!\d|\.\d)")
+_NO_INTEGER = re.compile(r"steps?[=_-]?\d+([a-z]|\.\d)", re.IGNORECASE)  # such as step_10k
+# The digits of a decimal fraction, as in "loss=0.25", are no step, nor is what a letter follows, as in "7b".
+_INTEGER = re.compile(r"(?<!\d)(?<!\d\.)\d+(?!\d|\.\d|[A-Za-z])")
 _VERSION = re.compile(r"-v\d+$")  # Lightning appends it to a name that is taken
 
 _TRAINER_FOLDER = re.compile(r"checkpoint-([0-9]+)")
@@ -39,6 +41,7 @@ _TRAINER_FILE = re.compile(
     r"(pytorch_)?model(-\d{5}-of-\d{5})?\.(safetensors|bin)|(training_args|optimizer|scheduler|scaler|rng_state.*)\.\w+"
 )
 _BAD_JSON = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_NUMPY_SCALARS = {"numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"}
 _LOGGED = ("loss", "learning_rate", "epoch")
 
 # torch.compile and FSDP wrap modules at any depth.
@@ -54,7 +57,7 @@ def import_checkpoints(
 
     Files are `.pt`, `.pth`, `.bin`, `.ckpt` (read by `torch.load(weights_only=True)`, always) and
     `.safetensors`. A file holds a state dict, or a dict with one under `state_dict`, `model_state_dict` or
-    `model`; plain numbers beside it, such as `loss` or `epoch`, become metadata. Python objects beside it, such
+    `model`; numbers beside it, such as `loss` or `epoch`, become metadata. Python objects beside it, such
     as the hyperparameters of a Lightning checkpoint, are passed over.
 
     A `checkpoint-N` folder of the Hugging Face Trainer is step N: its weights, whole or in shards, with the
@@ -96,7 +99,7 @@ def checkpoints_by_step(sources: _Sources) -> dict[int, Path]:
     """Find what `import_checkpoints` would import.
 
     The step is the number after "step" in the file's name (`step_400.pt`, `epoch=1-step=400.ckpt`). Without
-    that it is, for a `.ckpt`, the `global_step` inside (`last.ckpt`), else the last integer in the name. Two
+    that it is the `global_step` or `step` beside the weights (`last.ckpt`), else the last integer in the name. Two
     files may claim one step if their weights are equal; the first counts. Weights are read for these two
     questions only.
 
@@ -163,14 +166,15 @@ def _step(source: Path) -> int | None:
         return _trainer_step(source)
     if _SHARD.search(source.stem):
         raise InputError("it is one shard of a model: give the folder with its index, named checkpoint-STEP")
+    if unclear := _NO_INTEGER.search(source.stem):
+        raise InputError(f"{unclear[0]!r} in its name is no integer: rename it to something like step_400")
     if named := _STEP.findall(source.stem):
         return int(named[-1])
-    stem = source.stem
-    if source.suffix.lower() == ".ckpt":
-        inside = _unwrap(_read(source))[1].get("global_step")
-        if isinstance(inside, int):
+    if source.suffix.lower() in _PICKLED:
+        beside = _unwrap(_read(source))[1]
+        if isinstance(inside := beside.get("global_step", beside.get("step")), int):
             return inside
-        stem = _VERSION.sub("", stem)
+    stem = _VERSION.sub("", source.stem)
     numbers = _INTEGER.findall(stem)
     return int(numbers[-1]) if numbers else None
 
@@ -228,12 +232,19 @@ def _read_pickled(file: Path) -> object:
         except pickle.UnpicklingError as refusal:
             try:
                 names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-                parts = [name.rpartition(".") for name in names]
+                parts = [name.rpartition(".") for name in names if name not in _NUMPY_SCALARS]
                 stand_ins: list[Any] = [type(name, (_StandIn,), {"__module__": module}) for module, _, name in parts]
-                with torch.serialization.safe_globals(stand_ins):
+                with torch.serialization.safe_globals([*stand_ins, *_numpy_scalars()]):
                     return torch.load(file, map_location="cpu", weights_only=True)
             except Exception:  # torch before 2.6 has no such functions, a damaged file can raise anything
                 raise refusal from None
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a file needs in order to hold a number of numpy's, such as a loss that is np.mean(losses)."""
+    kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")]
+    make: Any = np.float64(0).__reduce__()[0]
+    return [(make, name) for name in _NUMPY_SCALARS if name.endswith("scalar")] + [np.dtype, *kinds]
 
 
 def _unwrap(content: object) -> tuple[Mapping, dict[str, Scalar]]:
@@ -245,8 +256,19 @@ def _unwrap(content: object) -> tuple[Mapping, dict[str, Scalar]]:
         return content, {}
     if len(wrapped) > 1:
         raise InputError(f"it holds several state dicts ({', '.join(wrapped)}): save the one to study by itself")
-    numbers = {key: value for key, value in content.items() if isinstance(key, str) and type(value) in (int, float)}
-    return content[wrapped[0]], numbers
+    return content[wrapped[0]], _numbers(content)
+
+
+def _numbers(content: Mapping) -> dict[str, Scalar]:
+    """Those entries that are numbers, also as tensors or numpy scalars."""
+    found: dict[str, Scalar] = {}
+    for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, int | float | Tensor | np.generic):
+            with suppress(InputError):
+                scalar = as_scalar(key, value)
+                if type(scalar) in (int, float):
+                    found[key] = scalar
+    return found
 
 
 def _bare(state: Mapping) -> dict:

@@ -24,6 +24,7 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 MAX_MANIFEST_BYTES = 64 << 20
+_MAX_DIMENSIONS = 1024  # torch stops far below
 
 _ENTRY_KEYS = {"names", "dtype", "shape", "sha256", "finite"}
 _NONFINITE = ("nan", "inf", "-inf")
@@ -142,6 +143,8 @@ def as_scalar(name: str, value: object) -> Scalar:
     Raises:
         InputError: It is something else, or an integer beyond 64 bits.
     """
+    if not isinstance(name, str):
+        raise InputError(f"the metadata have {name!r} among their names, but names are strings")
     given = value
     meta = isinstance(value, torch.Tensor) and value.is_meta
     if isinstance(value, torch.Tensor | np.ndarray | np.generic) and value.ndim == 0 and not meta:
@@ -186,7 +189,8 @@ def _entry(record: object) -> TensorEntry:
         raise ValueError("its manifest has an entry of unknown form")
     names, dtype, shape, sha256, finite = (record[key] for key in ("names", "dtype", "shape", "sha256", "finite"))
     _require(isinstance(names, list) and len(names) > 0 and all(isinstance(name, str) for name in names), "names")
-    _require(isinstance(shape, list) and all(_is_size(size) for size in shape), "a shape")
+    bounded = isinstance(shape, list) and len(shape) <= _MAX_DIMENSIONS and all(_is_size(size) for size in shape)
+    _require(bounded and all(size < 2**63 for size in shape), "a shape")
     _require(isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256) is not None, "a digest")
     _require(isinstance(finite, bool), "a finite flag")
     if dtype not in DTYPES:

@@ -98,11 +98,17 @@ def _sweep(folder: Path) -> None:
         found = [(entry.path, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     for path, match in found:
         if match[1] == _host() and not _is_alive(int(match[2])):
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):  # such as another user's, or gone by now
+                os.unlink(path)
 
 
 def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Where process numbers mean the same: this host, or this container on it."""
+    try:
+        numbering = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        numbering = 0
+    return hashlib.sha256(f"{socket.gethostname()} {numbering}".encode()).hexdigest()[:8]
 
 
 def _is_alive(process: int) -> bool:

@@ -56,11 +56,11 @@ class Recorder:
         Returns:
             Whether it was saved, or queued to be saved.
         """
-        self._raise_failures()
         step = whole_number("step", step)
-        if self.schedule is not None and step not in self.schedule:
-            return False
-        return self._save(step, model, metadata)
+        scheduled = self.schedule is None or step in self.schedule
+        saved = scheduled and self._save(step, model, metadata)
+        self._raise_failures()  # last, so that a caller who goes on has lost no other step
+        return saved
 
     def flush(self) -> None:
         """Wait until everything queued is on the disk; what could not be saved is an InputError."""

@@ -71,8 +71,8 @@ class CheckpointStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], create: bool = True, *, compress: bool = False):
-        if path == "":
-            raise InputError("path is empty; expected the folder of the store")
+        if path == "" or "\0" in str(path):
+            raise InputError(f"path is {path!r}; expected the folder of the store")
         if sys.byteorder != "little":
             raise InputError("checkpoint files hold little-endian bits, but this machine is big-endian")
         try:
@@ -119,6 +119,8 @@ class CheckpointStore:
                 torch.compile that of the module within), or a dict from names to tensors of any dtype, on any
                 device, with any strides. Tied tensors are stored once. NaN weights are saved, and marked in the
                 manifest.
+                The weights must not change before `save` returns (another thread that trains on them would make a
+                checkpoint that does not match its checksums); `Recorder(background=True)` copies them first.
             durable: Wait until the disk has it. Without, what was saved last may be lost or damaged (which
                 reading tells) if the machine goes down, but not if the process does.
             **metadata: Numbers, strings, bools or None, also as 0-d tensors or numpy scalars. NaN is kept.
@@ -265,13 +267,18 @@ class CheckpointStore:
         The file appears whole or not at all, and is on the disk on return.
 
         Args:
-            path: A new file ending in .h5.
+            path: A new file ending in .h5, outside of the store's folder.
             progress: Show a progress bar on stderr, if that is a terminal.
 
         Raises:
             InputError: The path is taken or ends otherwise, a checkpoint is damaged, or the disk refuses.
         """
-        target = Path(path)
+        try:
+            target = Path(path)
+        except TypeError:
+            raise InputError(f"the exported file's path is {path!r}, but it must be a string or a path") from None
+        if target.parent.resolve() == self.path.resolve():
+            raise InputError(f"{target} is inside the store: export to another folder")
         if target.suffix != ".h5":
             raise InputError(f"{target} does not end in .h5: name the exported file so")
         if os.path.lexists(target):
@@ -315,11 +322,13 @@ class CheckpointStore:
         with open_checkpoint(file, step) as existing:
             if existing.document != checkpoint.document:
                 same = existing.manifest.weights_hash == Manifest.from_json(checkpoint.document).weights_hash
-                what = "metadata, order or ties" if same else "weights"
+                what = "metadata, order or ties" if same else _difference(existing.manifest, checkpoint)
                 raise InputError(
                     f"step {step} is already in {self.path} with other {what}, and a step is written once: "
                     f"save to another folder, or delete {file.name} first"
                 )
+            for index in range(len(existing.manifest.tensors)):
+                existing.tensor(index)  # raises if what is there is damaged
 
     def _open(self, step: int) -> AbstractContextManager[CheckpointFile]:
         step = whole_number("step", step)
@@ -347,6 +356,15 @@ class CheckpointStore:
 
     def _bar(self, what: str, progress: bool) -> Iterator[int]:
         return iter(tqdm(self.steps, desc=what, unit="checkpoint", disable=None if progress else True))
+
+
+def _difference(there: Manifest, checkpoint: EncodedCheckpoint) -> str:
+    held, given = (
+        {name for entry in manifest.tensors for name in entry.names}
+        for manifest in (there, Manifest.from_json(checkpoint.document))
+    )
+    lacking = [f"without {name!r}" for name in sorted(held - given)] + [f"with {name!r}" for name in given - held]
+    return f"weights (this one is {lacking[0]})" if lacking else "weights"
 
 
 def _check_names(names: Collection[str], manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -71,7 +72,7 @@ def test_wrapped_state_dicts_bring_their_numbers(folder, store, key):
     }  # fmt: skip
     torch.save(content, folder / "epoch=3-step=400.ckpt")
     assert import_checkpoints(folder, store) == [400]
-    assert store.metadata(400) == {"loss": 0.5, "epoch": 3}
+    assert store.metadata(400) == {"loss": 0.5, "epoch": 3, "best": 1.0}
     assert set(store.load(400)) == {"w", "b"}
 
 
@@ -573,3 +574,29 @@ def test_what_the_libraries_really_write(tmp_path, store, library, script, steps
     assert final.keys() - last.keys() <= {"lm_head.weight"}  # tied; safetensors keeps one name
     assert all(torch.equal(tensor, final[name]) for name, tensor in last.items())
     assert store.metadata(4).keys() >= ({"loss", "epoch"} if library == "transformers" else {"epoch"})
+
+
+def test_numbers_beside_the_weights_may_be_tensors_and_numpy_s(tmp_path, store):
+    content = {
+        "model": state(1.0),
+        "loss": np.mean([0.25, 0.5]),
+        "n": np.int64(3),
+        "acc": torch.tensor(0.5),
+        "name": "x",
+    }
+    torch.save(content, tmp_path / "step_4.pt")
+    import_checkpoints(tmp_path / "step_4.pt", store)
+    assert store.metadata(4) == {"loss": 0.375, "n": 3, "acc": 0.5}
+
+
+@pytest.mark.parametrize("name", ["step_1k", "step_1e5", "step_0.25", "Steps10K"])
+def test_a_step_that_is_no_integer_is_refused(tmp_path, store, name):
+    torch.save(state(1.0), tmp_path / f"{name}.pt")
+    with pytest.raises(InputError, match="in its name is no integer: rename it"):
+        import_checkpoints(tmp_path / f"{name}.pt", store)
+
+
+def test_the_step_inside_counts_before_a_number_in_the_name(tmp_path, store):
+    torch.save({"state_dict": state(1.0), "step": 100}, tmp_path / "ckpt_epoch7.pth")
+    torch.save(state(1.0), tmp_path / "run_12_7b.pt")
+    assert import_checkpoints([tmp_path / "ckpt_epoch7.pth", tmp_path / "run_12_7b.pt"], store) == [12, 100]

@@ -476,3 +476,42 @@ def test_other_things_in_the_folder_are_ignored(store):
         (store.path / name).touch()
     assert store.steps == [1]
     assert store.verify() == []
+
+
+def test_a_mapping_that_makes_its_tensors_anew_keeps_them_apart(store):
+    class Lazy(Mapping):
+        def __getitem__(self, name):
+            return torch.full((1000,), float(ord(name)))
+
+        def __iter__(self):
+            return iter("abcd")
+
+        def __len__(self):
+            return 4
+
+    store.save(0, Lazy())
+    assert {name: tensor[0].item() for name, tensor in store.load(0).items()} == {n: ord(n) for n in "abcd"}
+
+
+def test_what_cannot_be_saved_or_exported_is_told(store, tmp_path):
+    freed = torch.ones(3)
+    freed.untyped_storage().resize_(0)
+    with pytest.raises(InputError, match="'w' has had its memory freed"):
+        store.save(0, {"w": freed})
+    with pytest.raises(InputError, match="names are strings"):
+        store.put(0, weights(), {5: 1})  # pyright: ignore[reportArgumentType]
+    store.save(0, weights())
+    for path, reason in (
+        (None, "must be a string or a path"),
+        (store.path / "step_000000000005.h5", "inside the store"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            store.export(path)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="expected the folder"):
+        CheckpointStore("a\0b")
+
+
+def test_names_that_differ_are_told_apart_from_other_weights(store):
+    store.save(0, weights() | {"head.weight": torch.ones(1)})
+    with pytest.raises(InputError, match=r"other weights \(this one is without 'head.weight'\)"):
+        store.save(0, weights())
