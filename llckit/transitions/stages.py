@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 CHANGE_SIGMAS = 4.0
 LEAST_CHANGE = 0.01
-DIP_SIGMAS = 2.0
+DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
 REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share
