@@ -16,7 +16,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from llckit.errors import InputError
-from llckit.store import CheckpointStore, Recorder
+from llckit.store import CheckpointStore, Recorder, import_checkpoints
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
@@ -289,7 +289,7 @@ def test_a_killed_run_that_is_resumed_is_recorded_without_duplicates_and_gaps(ki
     before = {step: store.load(step) for step in store.steps}
     assert [step for step in before if step <= 10] == [0, 1, 4, 5, 9, 10]
     torch.manual_seed(2)
-    module = TRAINERS[name](runs / "trainer", Recorder(store, SCHEDULE), 20, resume=True)
+    module = TRAINERS[name](runs / "trainer", Recorder(store, SCHEDULE), 20, resume=True, save_every=5)
     told = [str(warning.message) for warning in recwarn if "is already in" in str(warning.message)]
     if 11 in before:
         (message,) = told
@@ -306,6 +306,13 @@ def test_a_killed_run_that_is_resumed_is_recorded_without_duplicates_and_gaps(ki
         else:
             assert same(store.load(step), module.states[step - 10])
             assert store.metadata(step)["resumed_from"] == 10
+    # The trainer's own checkpoints, brought in twice.
+    imported = CheckpointStore(runs / "imported")
+    for _ in range(2):
+        assert import_checkpoints(runs / "trainer", imported) == [5, 10, 15, 20] == imported.steps
+    assert imported.verify() == []
+    for step in (5, 10, 20):
+        assert same(imported.load(step), store.load(step))
 
 
 @both
