@@ -93,13 +93,13 @@ def checkpoint_name(step: int) -> str:
 
 
 def write_checkpoint(path: Path, checkpoint: EncodedCheckpoint, *, compress: bool, durable: bool) -> None:
-    """Write a new file and wait until its bytes are on the disk.
+    """Write a new file.
 
     Args:
         path: Where; must not exist.
         checkpoint: What `encode` returned.
         compress: Shuffle and deflate the tensors.
-        durable: Wait for the disk.
+        durable: Wait until its bytes are on the disk.
     """
     with _new_file(path, durable) as file:
         _fill(file, checkpoint, compress)
@@ -143,10 +143,10 @@ def _fill(group: h5py.Group, checkpoint: EncodedCheckpoint, compress: bool) -> N
     group.attrs["manifest_sha256"] = np.bytes_(hashlib.sha256(checkpoint.document).hexdigest())
     group.create_dataset("manifest", data=np.frombuffer(checkpoint.document, np.uint8))
     tensors = group.create_group("tensors")
-    entries = Manifest.from_json(checkpoint.document).tensors
-    for index, (array, entry) in enumerate(zip(checkpoint.tensors, entries, strict=True)):
+    entries = Manifest.from_json(checkpoint.document).tensors if compress else ()
+    for index, array in enumerate(checkpoint.tensors):
         if compress and array.size:
-            width = min(entry.dtype.itemsize, 8)
+            width = min(entries[index].dtype.itemsize, 8)
             numbers = array.view(f"<u{width}")
             chunk = min(numbers.size, CHUNK_BYTES // width)
             filters = {"chunks": (chunk,), "shuffle": True, "compression": "gzip", "compression_opts": _LEVEL}

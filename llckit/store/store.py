@@ -127,7 +127,8 @@ class CheckpointStore:
 
         Raises:
             InputError: Something given cannot be stored, the step is there with other contents, the store is
-                an exported file, or the disk refuses; nothing has been published then.
+                an exported file, or the disk refuses. Nothing has been published then, unless the error says that
+                the checkpoint may not be on the disk.
         """
         self.put(step, model, metadata, durable=durable)
 

@@ -28,7 +28,7 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
-REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share
+REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: covers 92 % in benchmarks/transitions.py
 # A flat stretch: its change is within FLAT_SIGMAS, or a small share of the stage's; its slope is surely below
 # FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from steepest point to edge.
 FLAT_SIGMAS = 3.0

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Planted", "SyntheticCurve", "Trend", "planted_curve", "random_planted", "random_trend"]
+__all__ = ["TRENDS", "Planted", "SyntheticCurve", "Trend", "planted_curve", "random_planted", "random_trend"]
 
 Trend = Literal["constant", "linear", "power", "saturating"]
 TRENDS: tuple[Trend, ...] = ("constant", "linear", "power", "saturating")
