@@ -5,7 +5,13 @@ checkpoint is sampled, the LLC is estimated along the run, and its transitions a
 """
 
 from llckit import toys
-from llckit.criticality import FiniteSizeScaling, finite_size_scaling, scaling_relations
+from llckit.criticality import (
+    FiniteSizeScaling,
+    HyperscalingTest,
+    finite_size_scaling,
+    hyperscaling_test,
+    scaling_relations,
+)
 from llckit.errors import EstimationError, InputError
 from llckit.geometry import Bracket, bracket
 from llckit.llc import (
@@ -28,7 +34,7 @@ from llckit.store import (
     log_schedule,
     mixed_schedule,
 )
-from llckit.transitions import Transition, Transitions, detect_transitions
+from llckit.transitions import Transition, Transitions, crossover_samples, detect_across_scales, detect_transitions
 
 __version__ = "0.1.0"
 
@@ -37,6 +43,7 @@ __all__ = [
     "CheckpointStore",
     "EstimationError",
     "FiniteSizeScaling",
+    "HyperscalingTest",
     "InputError",
     "LLCCurve",
     "LLCEstimate",
@@ -50,11 +57,14 @@ __all__ = [
     "baoab",
     "behavioral_task",
     "bracket",
+    "crossover_samples",
+    "detect_across_scales",
     "detect_transitions",
     "estimate_curve",
     "estimate_llc",
     "finite_size_scaling",
     "hmc",
+    "hyperscaling_test",
     "import_checkpoints",
     "linear_schedule",
     "load_task",

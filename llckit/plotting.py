@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from llckit.transitions import Transition
+    from llckit.criticality import HyperscalingTest
+    from llckit.transitions import LinkedTransition, Transition
 
-__all__ = ["check_new_file", "plot_curve", "plot_spectrogram", "save_figure"]
+__all__ = ["check_new_file", "plot_collapse", "plot_curve", "plot_spectrogram", "save_figure"]
 
 FIGURE_ENDINGS = (".png", ".svg", ".pdf")
 WIDTH, HEIGHT = 5.8, 5.8  # inches; narrow, so that its text stays readable when scaled to a phone
@@ -36,11 +37,25 @@ AXES_WIDTH, LABEL_WIDTH = 5.0, 0.6  # inches: of a panel, and of the word "hidde
 # Blue and vermilion of Okabe and Ito differ in every form of colour blindness; the hatches survive without colour.
 COLORS = {"A": "#0072B2", "B": "#D55E00", "unclassified": "#777777"}
 HATCHES = {"A": "///", "B": "...", "unclassified": ""}
+SIZE_MARKERS = "os^Dv<>p"
+OBSERVABLE_RATIOS = {  # exponent of the size by observable, and its sign
+    "order_parameter": ("beta_over_nu_star", -1),
+    "susceptibility": ("gamma_over_nu_star", 1),
+    "specific_heat": ("alpha_over_nu_star", 1),
+    "binder": (None, 1),
+}
+MARKERS = {"A": "^", "B": "v", "unclassified": "o"}
 MEANINGS = {"A": "type A: LLC rises", "B": "type B: LLC falls", "unclassified": "?: unclassified"}
 
 
-def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title: str | None = None) -> Figure:
-    """Draw the loss and the LLC against the training step, on an axis linear in ln(step + 1).
+def plot_curve(
+    curve: LLCCurve,
+    transitions: Sequence[Transition] = (),
+    *,
+    title: str | None = None,
+    axis: Literal["log", "linear"] = "log",
+) -> Figure:
+    """Draw the loss and the LLC against the training step.
 
     The band about the LLC is λ̂ ± 1.96 mcse, its 95 % interval. Up to 8 chains are drawn as thin lines. Stages are
     shaded by kind and named in a strip on top; grey bands are the 90 % intervals of their boundaries. Crosses are
@@ -50,24 +65,33 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title
         curve: one point a checkpoint; NaN leaves a gap.
         transitions: the stages to shade.
         title: above the plot.
+        axis: linear in ln(step + 1), or in the step.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: no such axis, or matplotlib is not installed.
     """
+    if axis not in ("log", "linear"):
+        raise InputError(f"axis is {axis!r}; expected 'log' or 'linear'")
     figure = _new_figure()
     if title is not None:
         figure.suptitle(title, parse_math=False, fontsize=TEXT + 1)
-    strip_height = 0.9 if any(_is_narrow(curve, stage) for stage in transitions) else 0.4
+    forward = _log_step if axis == "log" else np.asarray
+    strip_height = 0.9 if any(_is_narrow(curve, stage, forward) for stage in transitions) else 0.4
     heights = [strip_height, 2.0, 2.6] if transitions else [2.0, 2.6]
     *strip, loss_axes, llc_axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     _draw_loss(loss_axes, curve)
     _draw_llc(llc_axes, curve)
-    _set_step_axis(llc_axes, curve)
+    if axis == "log":
+        _set_step_axis(llc_axes, curve)
+    else:
+        margin = 0.02 * (curve.step[-1] - curve.step[0]) or 0.5
+        llc_axes.set_xlim(curve.step[0] - margin, curve.step[-1] + margin)
+        llc_axes.set_xlabel("training step", fontsize=TEXT)
     for axes in strip:
-        _name_stages(axes, curve, transitions)
+        _name_stages(axes, curve, transitions, forward)
     for axes in (loss_axes, llc_axes):
         _shade_stages(axes, transitions)
         axes.spines[["top", "right"]].set_visible(False)
@@ -79,15 +103,18 @@ def plot_curve(curve: LLCCurve, transitions: Sequence[Transition] = (), *, title
     return figure
 
 
-def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> Figure:
+def plot_spectrogram(
+    spectrogram: Spectrogram, transitions: Sequence[LinkedTransition] = (), *, title: str | None = None
+) -> Figure:
     """Draw λ̂ over training step and scale of loss, one cell an estimate.
 
     Hatched cells hold no LLC: there w* is no minimum of the loss, or the estimate failed; crosses mark estimates not to
     rely on, as in `plot_curve`. The colours are logarithmic in λ̂ and keep their order for colour-blind readers and in
-    grey prints.
+    grey prints. A transition is a line through where it is steepest at each scale, with the 90 % interval of that.
 
     Args:
         spectrogram: what `estimate_curve` gives for several nβ; at least two steps and two scales.
+        transitions: what `detect_across_scales` found in it.
         title: above the plot.
 
     Returns:
@@ -128,6 +155,7 @@ def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> F
         axes.plot(spectrogram.step[at[:, 0]], spectrogram.n_beta[at[:, 1]], **cross)
         cross |= {"color": "#B00020", "markeredgewidth": 1.2, "label": "do not rely on this one"}
         handles += axes.plot(spectrogram.step[at[:, 0]], spectrogram.n_beta[at[:, 1]], **cross)
+    handles += _draw_across_scales(axes, transitions)
     axes.set_ylabel("nβ (the scale of loss is 1/nβ)", fontsize=TEXT)
     axes.tick_params(labelsize=TEXT)
     name = "behavioral LLC" if spectrogram.behavioral else "LLC"
@@ -135,6 +163,78 @@ def plot_spectrogram(spectrogram: Spectrogram, *, title: str | None = None) -> F
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=TEXT - 1)
     return figure
+
+
+def plot_collapse(data: Mapping[str, np.ndarray], test: HyperscalingTest, *, title: str | None = None) -> Figure:
+    """Draw every observable as it was measured, and scaled with the exponents of a test.
+
+    Left: value against control, one line a size. Right: value · N^(-ratio) against (control - c*) N^(1/ν*): one curve
+    for all sizes where the exponents hold. Bars are standard errors. A specific heat is scaled by N^(-α/ν*) alone, so
+    that its background keeps the sizes apart. Without exponents the right column stays empty.
+
+    Args:
+        data: arrays of equal length: size, control, and observables with their _se, NaN where there is none.
+        test: what was found in them.
+        title: above the plot.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    figure = _new_figure()
+    if title is not None:
+        figure.suptitle(title, parse_math=False, fontsize=TEXT + 1)
+    names = [name for name in OBSERVABLE_RATIOS if name in data]
+    figure.set_size_inches(1.4 * WIDTH, 2.2 * len(names) + 1)
+    panels = figure.subplots(len(names), 2, squeeze=False)
+    sizes = np.unique(data["size"])
+    for (raw, scaled), name in zip(panels, names, strict=True):
+        ratio_name, sign = OBSERVABLE_RATIOS[name]
+        ratio = 0.0 if ratio_name is None else getattr(test, ratio_name)
+        for index, size in enumerate(sizes):
+            at = (data["size"] == size) & np.isfinite(data[name])
+            order = np.flatnonzero(at)[np.argsort(data["control"][at])]
+            control, value = data["control"][order], data[name][order]
+            error = np.nan_to_num(data[f"{name}_se"][order]) if f"{name}_se" in data else None
+            look = {
+                "color": str(0.75 * (1 - index / max(1, len(sizes) - 1))),
+                "marker": SIZE_MARKERS[index % len(SIZE_MARKERS)],
+                "markersize": 4,
+                "linewidth": 0.8,
+            }
+            raw.errorbar(control, value, error, label=f"N = {size:g}", **look)
+            if test.critical_point is not None and test.nu_star is not None and ratio is not None:
+                factor = size ** (-sign * ratio)
+                x = (control - test.critical_point) * size ** (1 / test.nu_star)
+                scaled.errorbar(x, factor * value, None if error is None else factor * error, **look)
+        raw.set_ylabel(name.replace("_", " "), fontsize=TEXT - 1)
+        for axes in (raw, scaled):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(labelsize=TEXT - 2)
+    panels[-1][0].set_xlabel("control", fontsize=TEXT)
+    panels[-1][1].set_xlabel("(control - critical point) · N^(1/ν*)", fontsize=TEXT)
+    panels[0][0].set_title("as measured", fontsize=TEXT)
+    panels[0][1].set_title("scaled", fontsize=TEXT)
+    handles = panels[0][0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=TEXT - 2)
+    return figure
+
+
+def _draw_across_scales(axes: Axes, transitions: Sequence[LinkedTransition]) -> list:
+    """Lines with a white rim, so that they show on dark and on light cells; returns one handle a kind."""
+    handles: dict[str, object] = {}
+    for linked in transitions:
+        places, scales = np.array([t.location for t in linked.transitions]), np.array(linked.n_beta)
+        reach = np.array([t.location_interval for t in linked.transitions]).T
+        size = {"marker": MARKERS[linked.kind], "markersize": 7}
+        axes.plot(places, scales, color="white", markeredgewidth=3.4, linewidth=3.4, **size)
+        axes.hlines(scales, *reach, color="white", linewidth=3.4)
+        axes.hlines(scales, *reach, color=COLORS[linked.kind], linewidth=1.6)
+        style = {"color": COLORS[linked.kind], "label": MEANINGS[linked.kind], "linewidth": 1.6} | size
+        handles[linked.kind] = axes.plot(places, scales, **style)[0]
+    return list(handles.values())
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:
@@ -333,7 +433,7 @@ def _stage_handles(transitions: Sequence[Transition]) -> list:
     kinds = [kind for kind in MEANINGS if any(stage.kind == kind for stage in transitions)]
     handles = [Patch(label=MEANINGS[kind], **_strip_style(kind)) for kind in kinds]
     if any(low < high for stage in transitions for low, high in (stage.start_interval, stage.end_interval)):
-        handles.append(Patch(label="95 % interval of a boundary", facecolor="#444444", alpha=0.25))
+        handles.append(Patch(label="90 % interval of a boundary", facecolor="#444444", alpha=0.25))
     return handles
 
 
@@ -350,21 +450,23 @@ def _label(stage: Transition) -> str:
     return f"{letter} · hidden" if stage.hidden else letter
 
 
-def _is_narrow(curve: LLCCurve, stage: Transition) -> bool:
+def _is_narrow(curve: LLCCurve, stage: Transition, forward: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Whether the word "hidden" is wider than the stage."""
-    low, high = _log_step(np.array(_limits(curve)))
-    start, end = np.clip(_log_step(np.array([stage.start, stage.end])), low, high)
+    low, high = forward(np.array(_limits(curve)))
+    start, end = np.clip(forward(np.array([stage.start, stage.end])), low, high)
     return stage.hidden and (end - start) / (high - low) * AXES_WIDTH < LABEL_WIDTH
 
 
-def _name_stages(strip: Axes, curve: LLCCurve, transitions: Sequence[Transition]) -> None:
+def _name_stages(
+    strip: Axes, curve: LLCCurve, transitions: Sequence[Transition], forward: Callable[[np.ndarray], np.ndarray]
+) -> None:
     for stage in transitions:
         start, end = np.clip([stage.start, stage.end], *_limits(curve))
         if start == end:
             continue  # the stage lies outside the curve
         strip.axvspan(start, end, **_strip_style(stage.kind))
-        narrow = _is_narrow(curve, stage)
-        middle = np.expm1(_log_step(np.array([start, end])).mean())
+        narrow = _is_narrow(curve, stage, forward)
+        middle = np.expm1(_log_step(np.array([start, end])).mean()) if forward is _log_step else (start + end) / 2
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
         strip.text(
             middle, 0.5, _label(stage) if narrow else _label(stage).replace(" · ", "\n"), linespacing=1.0,

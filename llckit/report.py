@@ -81,6 +81,8 @@ def write_report(
         "<h2>Stages</h2>",
         _stage_table(transitions),
         KINDS,
+        _moves_table(transitions),
+        _free_energy(transitions, curve.behavioral),
         _behavioral_section(behavioral),
         "<h2>Diagnostics</h2>",
         _diagnostics(curve),
@@ -117,8 +119,8 @@ READING = """<h2>How to read this page</h2>
 checkpoint: half a unit for each direction that matters fully, less for one that matters weakly. Small means simple.
 Its size depends on nβ, on γ and on the data, so compare values only where these are equal. A stage is a stretch of
 training in which the LLC moves; its boundaries are where the LLC rests or turns. The probability says how often the
-stage is of its kind among the curves that the noise allows. All intervals are 95 % intervals. A highlighted estimate
-failed one of its checks: do not rely on it, and doubt a stage that rests on it alone.</p>
+stage is of its kind among the curves that the noise allows. Intervals of steps are 90 % intervals, all others 95 %. A
+highlighted estimate failed one of its checks: do not rely on it, and doubt a stage that rests on it alone.</p>
 <h2>Critical exponents</h2>
 <p>One run cannot give critical exponents: they describe how a transition changes with the size of the system, so they
 need runs of several sizes (<code>llckit.finite_size_scaling</code> in Python).</p>"""
@@ -214,7 +216,58 @@ def _stage_table(transitions: Sequence[Transition]) -> str:
         ]
         for index, stage in enumerate(transitions, 1)
     ]
-    return _table("Stages of the run, with 95 % intervals of their steps below them", columns, rows)
+    return _table("Stages of the run, with 90 % intervals of their steps below them", columns, rows)
+
+
+def _moves_table(transitions: Sequence[Transition]) -> str:
+    rows = [
+        [
+            str(index),
+            move.name,
+            _signed(move.delta),
+            _with_interval(move.location, move.location_interval),
+            f"{move.leads:.2f}",
+        ]
+        for index, stage in enumerate(transitions, 1)
+        for move in stage.moves
+    ]
+    if not rows:
+        return ""
+    columns = ["stage", "what", "change", "steepest at step", "earlier than the LLC with probability"]
+    return f"<h3>What else moves</h3>\n{_table('What moves in each stage, the earliest first', columns, rows)}"
+
+
+def _free_energy(transitions: Sequence[Transition], behavioral: bool) -> str:
+    if not transitions:
+        return ""
+    items = [f"<li>Stage {index}: {escape(free_energy(stage))}</li>" for index, stage in enumerate(transitions, 1)]
+    caution = " The LLC here is the behavioral one, which stands in for that of the loss." if behavioral else ""
+    return (
+        "<h3>Free energy</h3>\n<p>Among models fitted to n samples those of lower free energy, n·loss + LLC·ln n, are "
+        "more probable (Watanabe 2009): where the end of a stage has the lower one, Bayesian learning would take the "
+        f"stage too.{caution}</p>\n<ul>\n" + "\n".join(items) + "\n</ul>"
+    )
+
+
+def free_energy(stage: Transition) -> str:
+    """Which end of a stage has the lower free energy, as a clause.
+
+    Args:
+        stage: a transition.
+
+    Returns:
+        For which numbers of samples n the end of the stage wins over its start.
+    """
+    found = stage.crossover()
+    if found.upper is None:
+        words = f"the end of the stage {'wins' if found.case == 'always' else 'loses'} at every n"
+    else:
+        low, high = found.upper_interval or (found.upper, found.upper)
+        words = (
+            f"the end of the stage wins {'from' if found.case == 'outside' else 'up to'} n = {_number(found.upper, 3)} "
+            f"({_number(low, 3)} to {_number(high, 3)}){' on' if found.case == 'outside' else ''}"
+        )
+    return f"{words} (probability of this case {found.probabilities[found.case]:.2f})"
 
 
 def _diagnostics(curve: LLCCurve) -> str:

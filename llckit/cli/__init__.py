@@ -9,9 +9,11 @@ from importlib import metadata
 from typing import NoReturn
 
 from llckit.cli import commands
+from llckit.cli.criticality import criticality
 from llckit.cli.demo import DEMOS, demo
 from llckit.cli.watch import follow
 from llckit.errors import EstimationError, InputError
+from llckit.transitions import FALSE_BOUNDARIES
 
 __all__ = ["main"]
 
@@ -83,6 +85,25 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("curve", metavar="CURVE.csv", help="columns step, loss, llc[, llc_se][, llc_chain_*]")
     action.add_argument("--json", action="store_true", help="one JSON document on stdout")
     action.add_argument("--plot", metavar="FILE.png", help="also draw the curve and its stages")
+    action.add_argument(
+        "--axis", choices=("log", "linear"), default="log", help="smooth over ln(step + 1), or the step"
+    )
+    action.add_argument(
+        "--false-boundaries",
+        type=float,
+        default=FALSE_BOUNDARIES,
+        metavar="RATE",
+        help=f"how many a curve without any may have on average (default {FALSE_BOUNDARIES})",
+    )
+
+    action = add("criticality", criticality, "critical exponents from runs of several sizes, and the law ν* = 2 - α")
+    action.add_argument(
+        "runs",
+        metavar="RUNS.csv",
+        help="columns size, control, order_parameter, susceptibility, specific_heat, binder, …_se",
+    )
+    action.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    action.add_argument("--plot", metavar="FILE.png", help="also draw the collapse and its residuals")
 
     action = add("bench", commands.bench, "estimate toys whose LLC is known, and show the errors")
     action.add_argument("--json", action="store_true", help="one JSON document on stdout")

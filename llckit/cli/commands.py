@@ -25,7 +25,7 @@ from llckit.llc.execution import WorkerPool, dask_executor
 from llckit.llc.outcome import Z95
 from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
-from llckit.report import write_report
+from llckit.report import free_energy, write_report
 from llckit.store import CheckpointStore, import_checkpoints
 from llckit.store.importers import checkpoints_by_step
 from llckit.toys import catalog
@@ -170,9 +170,10 @@ def detect(arguments: Namespace) -> int:
         steps = [str(step) for step, found in doubts if found is outcome]
         if steps:
             print(f"{len(steps)} of {len(curve)} estimates {meaning}: steps {', '.join(steps)}", file=sys.stderr)
-    transitions = detect_transitions(curve)
+    transitions = detect_transitions(curve, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
     if arguments.plot is not None:
-        save_figure(plot_curve(curve, transitions, title=Path(arguments.curve).name), arguments.plot)
+        figure = plot_curve(curve, transitions, title=Path(arguments.curve).name, axis=arguments.axis)
+        save_figure(figure, arguments.plot)
     if arguments.json:
         print(json.dumps(transitions.to_dict()))
     else:
@@ -294,6 +295,11 @@ def print_transitions(transitions: list[Transition]) -> None:
     print(
         "A: loss down, complexity up. B: complexity down while the loss is nearly flat. hidden: the loss shows no sign."
     )
+    for index, t in enumerate(transitions, 1):
+        order = ", ".join(
+            f"{move.name} {move.delta:+.3g} at {move.location:.0f} (before λ̂: {move.leads:.2f})" for move in t.moves
+        )
+        print(f"stage {index}: {f'with it move {order}; ' if order else ''}{free_energy(t)}")
 
 
 def _about(curve: LLCCurve) -> str:

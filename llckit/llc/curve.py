@@ -151,15 +151,7 @@ class LLCCurve:
         Raises:
             InputError: no such file, a column missing, a cell that is no number, or steps not ascending.
         """
-        try:
-            with Path(path).open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file, skipinitialspace=True)
-                names = [name.strip() for name in reader.fieldnames or []]
-                reader.fieldnames = names
-                rows = list(reader)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
-            raise InputError(f"{path} cannot be read: {reason}") from error
+        names, rows = read_table(path)
         missing = [name for name in REQUIRED if name not in names]
         if missing:
             raise InputError(
@@ -170,7 +162,7 @@ class LLCCurve:
             raise InputError(f"{path} has a header but no checkpoints")
 
         def numbers(name: str) -> np.ndarray:
-            return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
+            return table_column(path, rows, name)
 
         step = numbers("step")
         if not (np.abs(step) < 2**53).all() or (step != np.round(step)).any():
@@ -203,6 +195,46 @@ def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
         if all(value is None or isinstance(value, bool | int | float) for value in values):
             columns[name] = [math.nan if value is None else float(value) for value in values]  # pyright: ignore
     return {name: np.array(values) for name, values in columns.items() if not np.isnan(values).all()}
+
+
+def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Read comma-separated values with a header.
+
+    Args:
+        path: a text file.
+
+    Returns:
+        The names of the columns, and one dictionary a row.
+
+    Raises:
+        InputError: there is no such file, or it is no such table.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            names = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = names
+            return names, list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
+        raise InputError(f"{path} cannot be read: {reason}") from error
+
+
+def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+    """One column of what `read_table` read, as numbers; an empty cell is NaN.
+
+    Args:
+        path: the file, for the message.
+        rows: its rows.
+        name: of the column.
+
+    Returns:
+        Shape (rows,).
+
+    Raises:
+        InputError: a cell holds no number.
+    """
+    return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:

@@ -1,6 +1,8 @@
-"""Models whose answer is known, and small training runs that show transitions."""
+"""Models whose answer is known, systems with known critical exponents, and training runs that show transitions."""
 
 from llckit.toys.catalog import Toy, catalog
+from llckit.toys.lattice import ScalingData
+from llckit.toys.learning import GrokkingRuns, binary_perceptron, grokking_runs
 from llckit.toys.linear_nets import (
     LinearNet,
     deep_linear_llc,
@@ -10,6 +12,7 @@ from llckit.toys.linear_nets import (
     two_layer_point,
 )
 from llckit.toys.matrix_products import matrix_product_energy
+from llckit.toys.percolation import SITE_CRITICAL, percolation
 from llckit.toys.planar import Planar
 from llckit.toys.potentials import (
     DisjointSum,
@@ -21,6 +24,16 @@ from llckit.toys.potentials import (
     quadratic_energy,
 )
 from llckit.toys.quadratic_net import QuadraticNet, fourier_addition, generic_weights, quadratic_net_llc
+from llckit.toys.spins import (
+    ISING_CRITICAL,
+    curie_weiss,
+    ising,
+    ising_chain,
+    potts,
+    potts_critical,
+    two_basins,
+    two_level_units,
+)
 from llckit.toys.superposition import Superposition
 from llckit.toys.tanh_net import TanhNet, tanh_llc
 from llckit.toys.training import (
@@ -34,7 +47,10 @@ from llckit.toys.training import (
 )
 
 __all__ = [
+    "ISING_CRITICAL",
+    "SITE_CRITICAL",
     "DisjointSum",
+    "GrokkingRuns",
     "LinearNet",
     "ModularAdditionNet",
     "Monomial",
@@ -42,20 +58,29 @@ __all__ = [
     "Planar",
     "Quadratic",
     "QuadraticNet",
+    "ScalingData",
     "Superposition",
     "TanhNet",
     "Toy",
     "TrainingRun",
+    "binary_perceptron",
     "catalog",
+    "curie_weiss",
     "deep_linear_llc",
     "deepest_point",
     "digits",
     "fourier_addition",
     "generic_weights",
+    "grokking_runs",
+    "ising",
+    "ising_chain",
     "matrix_product_energy",
     "modular_addition",
     "monomial_energy",
     "monomial_llc",
+    "percolation",
+    "potts",
+    "potts_critical",
     "quadratic_energy",
     "quadratic_net_llc",
     "random_widths",
@@ -63,6 +88,8 @@ __all__ = [
     "staircase_rise",
     "tanh_llc",
     "train",
+    "two_basins",
     "two_layer_llc",
     "two_layer_point",
+    "two_level_units",
 ]

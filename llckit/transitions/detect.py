@@ -1,7 +1,7 @@
 """The transitions of a run: stages of its (step, loss, LLC) curve, their type and their uncertainty.
 
-λ̂ and the loss are smoothed over x = ln(step + 1) (`smooth`), the moves of λ̂ are found (`stages`), and each is named
-by what changes in it (Hoogland et al. 2024, arXiv 2402.02364):
+λ̂ and the loss are smoothed over x = ln(step + 1), or over the step itself (`smooth`), the moves of λ̂ are found
+(`stages`), and each is named by what changes in it (Hoogland et al. 2024, arXiv 2402.02364):
 
 * type A: complexity up, loss down or flat;
 * type B: complexity down, loss flat;
@@ -12,103 +12,36 @@ changes: around a boundary λ̂ rests, and the loss may still be ending what the
 
 A stage is hidden if the loss does not tell of it: the loss alone has no boundary inside, and at the steepest point
 less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
+
+Everything else that was recorded goes through the same: what of it moves along with λ̂, and in what order.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from llckit.errors import InputError
+from llckit.transitions.observations import Observations
+from llckit.transitions.shared_noise import shared_noise
 from llckit.transitions.smooth import Smooth, fit_smooth
-from llckit.transitions.stages import Place, Stage, boundaries, stages
+from llckit.transitions.stages import Place, Stage, boundaries, caution_for, stages
+from llckit.transitions.transition import Move, Transition, Transitions
 
-__all__ = ["Transition", "Transitions", "detect_transitions"]
+__all__ = ["detect_transitions"]
 
 Array = NDArray[np.float64]
 
 FLAT_LOSS = 0.1
 CORE_TAIL = 0.1
 HIDDEN_SHARE = 0.1
-MIN_CHECKPOINTS = 8
 GRID_SIZE = 1201
-
-
-@dataclass(frozen=True)
-class Transition:
-    """One stage of a run in which λ̂ changes. Steps are on the scale of the input; intervals are central 90 %.
-
-    Attributes:
-        start: Step at which it begins.
-        end: Step at which it ends.
-        start_interval: Low and high of `start`; both equal to it at the start of the run.
-        end_interval: Low and high of `end`; both equal to it at the end of the run.
-        kind: "A" (complexity up, loss down or flat), "B" (complexity down, loss flat) or "unclassified".
-        delta_loss: Change of the smoothed loss from start to end.
-        delta_loss_se: Its posterior standard deviation.
-        delta_llc: Change of the smoothed λ̂ from start to end.
-        delta_llc_se: Its posterior standard deviation.
-        probability: Posterior probability that λ̂ and the loss change as `kind` says.
-        hidden: Whether the loss alone does not tell of the stage.
-        location: Step at which |dλ̂/d ln(step + 1)| is largest.
-        location_interval: Low and high of `location`: where it scatters if the noise is drawn again.
-    """
-
-    start: float
-    end: float
-    start_interval: tuple[float, float]
-    end_interval: tuple[float, float]
-    kind: Literal["A", "B", "unclassified"]
-    delta_loss: float
-    delta_loss_se: float
-    delta_llc: float
-    delta_llc_se: float
-    probability: float
-    hidden: bool
-    location: float
-    location_interval: tuple[float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Transitions(Sequence[Transition]):
-    """The transitions of a run in order, a read-only sequence, with the smooth they were read from.
-
-    Attributes:
-        items: The transitions.
-        step: Steps of the smooth, even in ln(step + 1), shape `(grid,)`.
-        llc: Smoothed λ̂, shape `(grid,)`.
-        llc_interval: Low and high of λ̂, 95 %, shape `(2, grid)`; includes the given standard errors.
-        loss: Smoothed loss, shape `(grid,)`.
-    """
-
-    items: tuple[Transition, ...]
-    step: Array
-    llc: Array
-    llc_interval: Array
-    loss: Array
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Transition]:
-        return iter(self.items)
-
-    @overload
-    def __getitem__(self, index: int) -> Transition: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Transition, ...]: ...
-    def __getitem__(self, index: int | slice) -> Transition | tuple[Transition, ...]:
-        return self.items[index]
-
-    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """The transitions as plain values, ready for `json.dump`.
-
-        Returns:
-            `{"transitions": [...]}`, one dictionary per transition with its attribute names as keys.
-        """
-        return {"transitions": [asdict(transition) for transition in self.items]}
+FALSE_BOUNDARIES, MOST_FALSE_BOUNDARIES = 0.005, 0.15
+AXES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {  # to x, and back to steps
+    "log": (np.log1p, np.expm1),
+    "linear": (np.array, np.array),
+}
 
 
 def detect_transitions(
@@ -119,21 +52,30 @@ def detect_transitions(
     llc: ArrayLike | None = None,
     llc_se: ArrayLike | None = None,
     llc_per_chain: ArrayLike | None = None,
+    observables: Mapping[str, ArrayLike] | None = None,
+    axis: Literal["log", "linear"] = "log",
+    false_boundaries: float = FALSE_BOUNDARIES,
 ) -> Transitions:
     """Find the stages in which the LLC of a run changes.
 
-    The scatter of λ̂ from checkpoint to checkpoint is estimated from the curve itself. Standard errors over chains
-    do not enter the differences: chains that share random numbers across checkpoints have errors in common, which
-    differences cancel. They only widen `llc_interval`.
+    The noise of λ̂ is what scatters from checkpoint to checkpoint, shaped by the standard errors where they are given.
+    Errors that chains share between checkpoints, as they do where all checkpoints see the same random numbers, are
+    estimated from `llc_per_chain` and told apart from what the run does; where it is not given they are not known.
 
     Args:
-        curve: Anything with attributes `step`, `loss`, `llc` and, if it has them, `mcse`, `llc_per_chain` and
-            `is_minimum` (where that is false, λ̂ is a gap); or None, and the arrays are given one by one.
-        step: Training steps, at least 0 and increasing, shape `(checkpoints,)`.
+        curve: Anything with attributes `step`, `loss`, `llc` and, if it has them, `mcse`, `llc_per_chain`, `recorded`
+            (observables) and `is_minimum` (where that is false, λ̂ is a gap); or None, and the arrays are given one by
+            one.
+        step: Training steps, at least 0 and not decreasing, shape `(checkpoints,)`; a step may be there repeatedly.
         loss: Loss at each checkpoint, shape `(checkpoints,)`; NaN is a gap.
         llc: λ̂ at each checkpoint, shape `(checkpoints,)`; NaN (a failed estimate) is a gap.
         llc_se: Standard error of each λ̂, shape `(checkpoints,)`.
-        llc_per_chain: λ̂ of each chain, shape `(checkpoints, chains)`; stands in where `llc_se` is not given.
+        llc_per_chain: λ̂ of each chain, shape `(checkpoints, chains)`; NaN is a gap.
+        observables: What else was measured at each checkpoint, by name, shape `(checkpoints,)` each, NaN where it was
+            not; those with fewer than 8 values do not move.
+        axis: Whether to smooth over ln(step + 1) or over the step.
+        false_boundaries: How many false boundaries a curve without any may have on average, above 0 and at most 0.15;
+            measured on trends of 30 to 300 checkpoints with independent noise (`benchmarks/transitions.py`).
 
     Returns:
         The transitions in order, none where λ̂ does not change.
@@ -141,30 +83,92 @@ def detect_transitions(
     Raises:
         InputError: If the curve is incomplete or too short, or its arrays do not fit together.
     """
-    if curve is not None:
-        if any(given is not None for given in (step, loss, llc, llc_se, llc_per_chain)):
-            raise InputError("Both a curve and single arrays were given; give one or the other.")
-        if not (hasattr(curve, "step") and hasattr(curve, "llc")):
-            raise InputError(
-                f"The curve is a {type(curve).__name__}; expected what llckit.estimate_curve or "
-                "llckit.LLCCurve.from_csv gives, or the arrays step=, loss=, llc=."
+    if axis not in AXES:
+        raise InputError(f"axis is {axis!r}, expected one of {', '.join(map(repr, AXES))}.")
+    bound = checked_bound(false_boundaries)
+    if curve is None:
+        seen = Observations.from_arrays(step, loss, llc, llc_se, llc_per_chain, observables)
+    elif any(given is not None for given in (step, loss, llc, llc_se, llc_per_chain)):
+        raise InputError("Both a curve and single arrays were given; give one or the other.")
+    else:
+        seen = Observations.from_curve(curve, observables)
+
+    to_x, to_step = AXES[axis]
+    x = to_x(seen.step)
+    is_usable = np.isfinite(seen.llc)
+    known = x[is_usable]
+    grid = np.linspace(known[0], known[-1], GRID_SIZE)
+    errors = None if seen.errors is None else seen.errors[is_usable]
+    shared = np.zeros((len(known), 0)) if seen.chains is None else shared_noise(known, seen.chains[is_usable])
+    llc_smooth = fit_smooth(known, seen.llc[is_usable], grid, errors=errors, shared=shared)
+    smooths = {"loss": _smooth(x, seen.loss, grid, seed=1)}
+    caution = caution_for(bound, len(known))
+    found = stages(llc_smooth, caution)
+    if found:
+        smooths |= {name: _smooth(x, column, grid, seed=2 + i) for i, (name, column) in enumerate(seen.others.items())}
+    moving = {name: stages(smooth, caution) for name, smooth in smooths.items()}
+    told = boundaries(smooths["loss"], caution)
+    items = tuple(
+        _transition(stage, llc_smooth, smooths["loss"], told, to_step, _moves(stage, found, moving, smooths, to_step))
+        for stage in found
+    )
+    # errors that neighbours share, but no chains tell of, are not averaged out by the smooth: they count in full
+    interval = _interval(llc_smooth, known, None if shared.shape[1] else errors)
+    return Transitions(items, to_step(grid), llc_smooth.value, interval, smooths["loss"].value)
+
+
+def checked_bound(false_boundaries: float) -> float:
+    """The bound as a float, refused where `caution_for` knows nothing of it."""
+    is_number = isinstance(false_boundaries, int | float | np.number) and not isinstance(false_boundaries, bool)
+    if not (is_number and 0 < false_boundaries <= MOST_FALSE_BOUNDARIES):
+        raise InputError(
+            f"false_boundaries is {false_boundaries!r}, expected a number above 0 and at most {MOST_FALSE_BOUNDARIES}."
+        )
+    return float(false_boundaries)
+
+
+def _smooth(x: Array, values: Array, grid: Array, seed: int) -> Smooth:
+    is_known = np.isfinite(values)
+    return fit_smooth(x[is_known], values[is_known], grid, seed)
+
+
+def _moves(
+    stage: Stage,
+    found: list[Stage],
+    moving: Mapping[str, list[Stage]],
+    smooths: Mapping[str, Smooth],
+    to_step: Callable[[Array], Array],
+) -> tuple[Move, ...]:
+    """What moves along with a stage of λ̂: whatever overlaps with it, and is steepest nearer to it than to others."""
+    moves = []
+    for name, candidates in moving.items():
+        for move in candidates:
+            together = [one for one in found if move.start.x < one.end.x and one.start.x < move.end.x]
+            if not together or min(together, key=lambda one: abs(one.steepest.x - move.steepest.x)) is not stage:
+                continue
+            value = smooths[name].value
+            moves.append(
+                Move(
+                    name=name,
+                    start=_step(move.start.x, to_step),
+                    end=_step(move.end.x, to_step),
+                    location=_step(move.steepest.x, to_step),
+                    location_interval=(_step(move.steepest.low, to_step), _step(move.steepest.high, to_step)),
+                    delta=float(value[move.last] - value[move.first]),
+                    leads=float(np.mean(move.steepest_draws < stage.steepest_draws)),
+                )
             )
-        step, loss = curve.step, getattr(curve, "loss", None)
-        llc = np.where(getattr(curve, "is_minimum", True), curve.llc, np.nan)
-        llc_se, llc_per_chain = getattr(curve, "mcse", None), getattr(curve, "llc_per_chain", None)
-    steps, losses, llcs = _checked(step, loss, llc)
-    errors = _standard_errors(llc_se, llc_per_chain, steps)
-
-    x, has_llc, has_loss = np.log1p(steps), np.isfinite(llcs), np.isfinite(losses)
-    grid = np.linspace(x[has_llc][0], x[has_llc][-1], GRID_SIZE)
-    llc_smooth = fit_smooth(x[has_llc], llcs[has_llc], grid, seed=0)
-    loss_smooth = fit_smooth(x[has_loss], losses[has_loss], grid, seed=1)
-    loss_boundaries = boundaries(loss_smooth)
-    items = tuple(_transition(stage, llc_smooth, loss_smooth, loss_boundaries) for stage in stages(llc_smooth))
-    return Transitions(items, np.expm1(grid), llc_smooth.value, _interval(llc_smooth, x, errors), loss_smooth.value)
+    return tuple(sorted(moves, key=lambda move: move.location))
 
 
-def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[Place]) -> Transition:
+def _transition(
+    stage: Stage,
+    llc: Smooth,
+    loss: Smooth,
+    loss_boundaries: list[Place],
+    to_step: Callable[[Array], Array],
+    moves: tuple[Move, ...],
+) -> Transition:
     llc_change, loss_change = (
         smooth.value_draws[:, stage.last] - smooth.value_draws[:, stage.first] for smooth in (llc, loss)
     )
@@ -183,10 +187,10 @@ def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[P
     # a boundary that may as well be the stage's own start or end says nothing about its inside
     told = any(stage.start.high < place.x < stage.end.low for place in loss_boundaries)
     return Transition(
-        start=_step(stage.start.x),
-        end=_step(stage.end.x),
-        start_interval=(_step(stage.start.low), _step(stage.start.high)),
-        end_interval=(_step(stage.end.low), _step(stage.end.high)),
+        start=_step(stage.start.x, to_step),
+        end=_step(stage.end.x, to_step),
+        start_interval=(_step(stage.start.low, to_step), _step(stage.start.high, to_step)),
+        end_interval=(_step(stage.end.low, to_step), _step(stage.end.high, to_step)),
         kind=kind,
         delta_loss=float(loss.value[stage.last] - loss.value[stage.first]),
         delta_loss_se=float(loss_change.std()),
@@ -194,8 +198,9 @@ def _transition(stage: Stage, llc: Smooth, loss: Smooth, loss_boundaries: list[P
         delta_llc_se=float(llc_change.std()),
         probability=chances[kind],
         hidden=not told and (fall <= flat or to_come < HIDDEN_SHARE * fall),
-        location=_step(stage.steepest.x),
-        location_interval=(_step(stage.steepest.low), _step(stage.steepest.high)),
+        location=_step(stage.steepest.x, to_step),
+        location_interval=(_step(stage.steepest.low, to_step), _step(stage.steepest.high, to_step)),
+        moves=moves,
     )
 
 
@@ -206,80 +211,13 @@ def _core(stage: Stage, llc: Smooth) -> NDArray[np.intp]:
     return stage.first + np.searchsorted(done, [CORE_TAIL, 1 - CORE_TAIL])
 
 
-def _step(x: float) -> float:
+def _step(x: float, to_step: Callable[[Array], Array]) -> float:
     # twelve digits leave out what ln and exp cost: whole steps stay whole
-    return float(f"{np.expm1(x):.12g}")
+    return float(f"{to_step(np.array(x)):.12g}")
 
 
 def _interval(smooth: Smooth, x: Array, errors: Array | None) -> Array:
     variance = smooth.value_draws.var(axis=0)
     if errors is not None:
-        known = np.isfinite(errors)
-        variance = variance + np.interp(smooth.x, x[known], errors[known]) ** 2
+        variance = variance + np.interp(smooth.x, x, errors) ** 2
     return smooth.value + np.outer([-1.96, 1.96], np.sqrt(variance))
-
-
-def _checked(step: ArrayLike | None, loss: ArrayLike | None, llc: ArrayLike | None) -> tuple[Array, Array, Array]:
-    if loss is None:
-        raise InputError("No loss was given; the type of a transition needs it: give the loss at every checkpoint.")
-    steps, losses, llcs = _column("step", step), _column("loss", loss), _column("llc", llc)
-    if not len(steps) == len(losses) == len(llcs):
-        raise InputError(
-            f"step, loss and llc have {len(steps)}, {len(losses)} and {len(llcs)} entries; "
-            "give one of each per checkpoint."
-        )
-    if np.isnan(steps).any():
-        raise InputError(f"step is NaN at entry {int(np.isnan(steps).argmax())}; every checkpoint needs its step.")
-    if (steps < 0).any():
-        raise InputError(f"step contains {steps.min():g}; steps count from 0.")
-    wrong = np.flatnonzero(np.diff(steps) <= 0)
-    if len(wrong):
-        before, after = steps[wrong[0]], steps[wrong[0] + 1]
-        problem = "is repeated" if before == after else f"comes after {before:g}"
-        raise InputError(f"step {after:g} {problem}; sort the checkpoints by step and keep one per step.")
-    for name, values in (("llc", llcs), ("loss", losses)):
-        finite = int(np.isfinite(values).sum())
-        if finite < MIN_CHECKPOINTS:
-            raise InputError(
-                f"{name} has {finite} finite entries of {len(values)}; "
-                f"at least {MIN_CHECKPOINTS} checkpoints are needed."
-            )
-    return steps, losses, llcs
-
-
-def _standard_errors(llc_se: ArrayLike | None, llc_per_chain: ArrayLike | None, steps: Array) -> Array | None:
-    errors = None
-    if llc_per_chain is not None:
-        chains = _numbers("llc_per_chain", llc_per_chain)
-        if chains.ndim != 2 or len(chains) != len(steps):
-            raise InputError(
-                f"llc_per_chain has shape {chains.shape}; expected (checkpoints, chains) with {len(steps)} checkpoints."
-            )
-        if chains.shape[1] > 1:
-            errors = chains.std(axis=1, ddof=1) / np.sqrt(chains.shape[1])
-    if llc_se is not None:
-        errors = _column("llc_se", llc_se)
-        if len(errors) != len(steps):
-            raise InputError(f"llc_se has {len(errors)} entries for {len(steps)} checkpoints; give one per checkpoint.")
-        if (errors < 0).any():
-            raise InputError(f"llc_se contains {np.nanmin(errors):g}; a standard error is at least 0.")
-    return errors if errors is not None and np.isfinite(errors).any() else None
-
-
-def _column(name: str, values: ArrayLike | None) -> Array:
-    if values is None:
-        raise InputError(f"No {name} was given; give step, loss and llc, or a curve that has them.")
-    column = _numbers(name, values)
-    if column.ndim != 1:
-        raise InputError(f"{name} has shape {column.shape}; expected one number per checkpoint.")
-    return column
-
-
-def _numbers(name: str, values: ArrayLike) -> Array:
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is not an array of numbers: {error}") from error
-    if np.isinf(numbers).any():
-        raise InputError(f"{name} contains an infinite value; leave NaN where an estimate failed.")
-    return numbers

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llckit.transitions.detect import Transition
 from llckit.transitions.synthetic import Planted
+from llckit.transitions.transition import Transition
 
 __all__ = ["Match", "Scores", "match", "scores"]
 

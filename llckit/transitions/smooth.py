@@ -5,9 +5,13 @@ The curve is a free parabola plus a twice-integrated Wiener process whose intens
     d³f/dz³ = σ(z) w(z),   z = (x - x₀) / (x₁ - x₀) in [0, 1],   w white noise,   ln σ piecewise linear,
 
 that is a quintic smoothing spline (Wahba 1990, chapter 1) with locally adapted smoothness, written on B-splines so
-that slopes are exact derivatives. Observation i carries independent noise of variance a² + b² f(x_i)². The
-posterior mode of σ, a and b is taken (marginal likelihood: Rasmussen and Williams 2006, section 5.4), so the noise
-is what scatters from one point to the next, whatever error bars the points came with.
+that slopes are exact derivatives. Observation i carries independent noise of variance a² + b² f(x_i)² + c² e_i², e_i
+being the standard error it came with. The posterior mode of σ, a, b and c is taken (marginal likelihood: Rasmussen and
+Williams 2006, section 5.4), so the level of the noise is what scatters from one point to the next.
+
+That does not see errors which neighbours share, such as those of chains that use the same random numbers at all
+checkpoints. Where they are known (`shared_noise`), they are one more Gaussian part of the observations, told apart from
+the curve by their covariance.
 """
 
 from collections.abc import Callable
@@ -30,6 +34,7 @@ DRIFT_SCALE = 2.0  # prior sd of the change of ln σ from one knot to the next
 INTENSITY_BOUNDS = (-12.0, 30.0)  # of ln σ²; at the lower one the curve is a parabola
 NOISE_BOUNDS = (-24.0, 3.0)  # of ln a² and ln b², in variances of the data
 START_INTENSITY, START_NOISE = 14.0, -6.0
+EVEN = 0.1  # standard errors that scatter less, relative to their mean, have no shape to be told from a constant
 EVIDENCE = 2.0  # 2 ln(Bayes factor) for more than a parabola: "positive" (Kass and Raftery 1995)
 NUM_DRAWS = 1000
 
@@ -57,14 +62,18 @@ class Smooth:
     noise: Array
 
 
-def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
+def fit_smooth(
+    x: Array, y: Array, grid: Array, seed: int = 0, *, errors: Array | None = None, shared: Array | None = None
+) -> Smooth:
     """Smooth `y` over `x` and draw from the posterior.
 
     Args:
-        x: Places of the observations, strictly increasing, shape `(observations,)`.
+        x: Places of the observations, increasing, repeats among them or not, shape `(observations,)`.
         y: Observations, finite, shape `(observations,)`.
         grid: Places at which the smooth is wanted, increasing, shape `(grid,)`.
         seed: Seed of the posterior draws.
+        errors: Standard errors of the observations up to a common factor, shape `(observations,)`.
+        shared: A factor B of the covariance B Bᵀ of errors that observations share, shape `(observations, directions)`.
 
     Returns:
         The posterior on the grid.
@@ -73,24 +82,27 @@ def fit_smooth(x: Array, y: Array, grid: Array, seed: int = 0) -> Smooth:
     if scale <= 1e-12 * np.abs(y).max():  # constant: there is nothing to estimate
         still = np.zeros((NUM_DRAWS, len(grid)))
         return Smooth(grid, still[0] + centre, still[0], still + centre, still, still, np.zeros(len(x)))
+    shared = np.zeros((len(x), 0)) if shared is None else shared / scale
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
     basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 200)))
-    model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale)
+    model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale, errors, shared)
     fit = model.most_probable(centre / scale)
     rng = np.random.default_rng(seed)
-    mean = fit.scales * fit.weights
-    draws = mean + fit.scales * (rng.standard_normal((NUM_DRAWS, len(mean))) @ fit.inverse_factor)
-    again = rng.standard_normal((NUM_DRAWS, len(x))) / np.sqrt(fit.variance)
-    refits = mean + again @ (model.design * fit.scales) @ fit.inverse_factor.T @ fit.inverse_factor * fit.scales
+    draws = fit.weights + rng.standard_normal((NUM_DRAWS, len(fit.weights))) @ fit.inverse_factor
+    again = np.sqrt(fit.variance) * rng.standard_normal((NUM_DRAWS, len(x)))
+    again += rng.standard_normal((NUM_DRAWS, shared.shape[1])) @ shared.T
+    refits = fit.weights + model.solve(fit, again)
     z = (grid - low) / (high - low)
-    values, slopes = scale * basis(z, 0), scale / (high - low) * basis(z, 1)
+    own = slice(len(fit.weights) - shared.shape[1])  # what observations share is no part of the curve
+    values = scale * fit.scales[own] * basis(z, 0)
+    slopes = scale * fit.scales[own] / (high - low) * basis(z, 1)
     return Smooth(
         x=grid,
-        value=centre + values @ mean,
-        slope=slopes @ mean,
-        value_draws=centre + draws @ values.T,
-        slope_draws=draws @ slopes.T,
-        slope_refits=refits @ slopes.T,
+        value=centre + values @ fit.weights[own],
+        slope=slopes @ fit.weights[own],
+        value_draws=centre + draws[:, own] @ values.T,
+        slope_draws=draws[:, own] @ slopes.T,
+        slope_refits=refits[:, own] @ slopes.T,
         noise=scale * np.sqrt(fit.variance),
     )
 
@@ -113,7 +125,7 @@ def _basis(num_intervals: int) -> Callable[[Array, int], Array]:
 class _Fit:
     """The posterior of the weights at given intensities and noise: mean, and factor of the inverse precision."""
 
-    weights: Array  # in units of their prior standard deviations
+    weights: Array  # in units of their prior standard deviations; those of shared errors last
     scales: Array  # those prior standard deviations
     inverse_factor: Array
     fitted: Array
@@ -123,8 +135,12 @@ class _Fit:
 class _Model:
     """y = design · (scales · weights) + noise, with standard normal weights; y standardised."""
 
-    def __init__(self, design: Array, y: Array) -> None:
-        self.design, self.y = design, y
+    def __init__(self, design: Array, y: Array, errors: Array | None = None, shared: Array | None = None) -> None:
+        self.num_shared = 0 if shared is None else shared.shape[1]
+        self.design, self.y = design if shared is None else np.hstack([design, shared]), y
+        self.known = np.ones((len(y), 1))  # shapes that the noise's variance may have, whatever the curve
+        if errors is not None and errors.std() > EVEN * errors.mean():
+            self.known = np.column_stack([self.known, (errors / errors.mean()) ** 2])
         self.num_knots = int(np.clip(len(y) // 20, 1, 5))
         size = design.shape[1] - 3
         # the white noise that enters at spline k acts around the middle of that spline's support
@@ -134,20 +150,24 @@ class _Model:
 
     def most_probable(self, centre: float) -> _Fit:
         """The fit at the most probable intensities and noise; `centre` is what standardising took off y."""
-        constant = np.ones((len(self.y), 1))
-        start = np.append(np.full(self.num_knots, START_INTENSITY), START_NOISE)
-        first, _ = self._optimise(start, constant)
-        # f in the noise's variance is the fit with constant noise: then each fit is one Gaussian problem
-        level = (centre + self._fit(first, constant)[0].fitted) ** 2
-        levels = np.hstack([constant, level[:, None] / level.mean()])
+        known = self.known
+        start = np.append(np.full(self.num_knots, START_INTENSITY), np.full(known.shape[1], START_NOISE))
+        first, _ = self._optimise(start, known)
+        # f in the noise's variance is the fit without it there: then each fit is one Gaussian problem
+        level = (centre + self._fit(first, known)[0].fitted) ** 2
+        levels = np.hstack([known, level[:, None] / level.mean()])
         # a second start, since the noise found first may be a local optimum that interpolates the scatter
         starts = (np.append(first, first[-1]), np.append(start, START_NOISE))
         moving, moving_cost = min((self._optimise(start, levels) for start in starts), key=lambda found: found[1])
-        still = np.append(np.full(self.num_knots, INTENSITY_BOUNDS[0]), 0.0)
-        parabola, parabola_cost = self._optimise(still, constant, may_move=False)
+        still = np.append(np.full(self.num_knots, INTENSITY_BOUNDS[0]), np.zeros(known.shape[1]))
+        parabola, parabola_cost = self._optimise(still, known, may_move=False)
         if parabola_cost - moving_cost > EVIDENCE:
             return self._fit(moving, levels)[0]
-        return self._fit(parabola, constant)[0]
+        return self._fit(parabola, known)[0]
+
+    def solve(self, fit: _Fit, y: Array) -> Array:
+        """The weights that the fit gives other observations, rows of shape `(observations,)`."""
+        return (y / fit.variance) @ (self.design * fit.scales) @ fit.inverse_factor.T @ fit.inverse_factor
 
     def _optimise(self, start: Array, levels: Array, may_move: bool = True) -> tuple[Array, float]:
         intensity = INTENSITY_BOUNDS if may_move else INTENSITY_BOUNDS[:1] * 2
@@ -166,7 +186,9 @@ class _Model:
         log_intensity, log_noise = parameters[: self.num_knots], parameters[self.num_knots :]
         parts = levels * np.exp(log_noise)
         variance = parts.sum(axis=1)
-        scales = np.concatenate([np.full(3, FREE_SCALE), np.exp(self.drift @ log_intensity / 2)])
+        scales = np.concatenate(
+            [np.full(3, FREE_SCALE), np.exp(self.drift @ log_intensity / 2), np.ones(self.num_shared)]
+        )
         scaled = self.design * scales
         precision = scaled.T @ (scaled / variance[:, None])
         # the jitter lets directions be factorised that the data determine to the last digit
@@ -180,7 +202,7 @@ class _Model:
         change = np.diff(log_intensity) / (2 * DRIFT_SCALE)
         cost = residual.sum() + np.sum(weights**2) + np.log(variance).sum() + np.sum(change**2)
         cost += 2 * np.log(factor.diagonal()).sum()
-        by_intensity = self.drift.T @ (1 - np.sum(inverse_factor**2, axis=0) - weights**2)[3:]
+        by_intensity = self.drift.T @ (1 - np.sum(inverse_factor**2, axis=0) - weights**2)[3 : 3 + len(self.drift)]
         by_intensity += (np.append(0, change) - np.append(change, 0)) / DRIFT_SCALE
         by_noise = (parts / variance[:, None]).T @ (1 - leverage - residual)
         fit = _Fit(weights, scales, inverse_factor, fitted, variance)

@@ -7,6 +7,9 @@ starts out as a stage of its own; the least supported one is then merged into it
 * every stage changes the curve by `CHANGE_SIGMAS` posterior standard deviations and by `LEAST_CHANGE` of its range;
 * between two rises (or two falls) the slope dips below `PLATEAU_SHARE` of the lesser peak, by `DIP_SIGMAS`.
 
+Both numbers of standard deviations are multiplied by a caution, which `caution_for` gives for the number of false
+boundaries that is allowed.
+
 A stage that leads into a flat stretch, at an end of the run or before the next stage, stops where its slope has
 dropped to `EDGE_SHARE` of its steepest; the flat itself is no stage.
 """
@@ -16,10 +19,11 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from llckit.transitions.smooth import Smooth
 
-__all__ = ["Place", "Stage", "boundaries", "stages"]
+__all__ = ["Place", "Stage", "boundaries", "caution_for", "stages"]
 
 Array = NDArray[np.float64]
 
@@ -28,6 +32,9 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
+# False boundaries in a curve without any, by caution: counted in 2000 of `synthetic.random_trend`.
+FALSE_BOUNDARIES = {0.3: 0.16, 0.4: 0.08, 0.5: 0.04, 0.6: 0.018, 0.7: 0.008, 0.8: 0.004, 1.0: 0.002}
+MANY = 30  # checkpoints, the fewest that these had
 REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: covers 92 % in benchmarks/transitions.py
 # A flat stretch: its change is within FLAT_SIGMAS, or a small share of the stage's; its slope is surely below
 # FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from steepest point to edge.
@@ -55,6 +62,7 @@ class Stage:
         start: Where it begins.
         end: Where it ends.
         steepest: Where the absolute slope is largest.
+        steepest_draws: Where that is if the noise is drawn again, shape `(draws,)`.
         first: Index of the grid point next to `start`.
         last: Index of the grid point next to `end`.
     """
@@ -62,32 +70,58 @@ class Stage:
     start: Place
     end: Place
     steepest: Place
+    steepest_draws: Array
     first: int
     last: int
 
 
-def boundaries(smooth: Smooth) -> list[Place]:
+def caution_for(false_boundaries: float, checkpoints: int) -> float:
+    """How cautious to be for at most that many false boundaries in a curve that has none, on average.
+
+    Args:
+        false_boundaries: The bound, positive.
+        checkpoints: How many the curve has. The noise of few is itself uncertain: from `MANY` down the normal
+            distribution gives way to Student's, with as many degrees of freedom as a parabola and the noise leave.
+
+    Returns:
+        The factor of standard deviations, read off `FALSE_BOUNDARIES` on a logarithmic scale, and beyond its ends along
+        the line through them.
+    """
+    caution = np.array(list(FALSE_BOUNDARIES))
+    logs = np.log(list(FALSE_BOUNDARIES.values()))
+    asked = float(np.log(false_boundaries))
+    slope = (caution[-1] - caution[0]) / (logs[-1] - logs[0])
+    beyond = min(asked - logs[-1], 0.0) + max(asked - logs[0], 0.0)
+    many = float(np.interp(-asked, -logs, caution) + slope * beyond)
+    chance = stats.norm.sf(many * CHANGE_SIGMAS)
+    few = stats.t.isf(chance, min(checkpoints, MANY) - 4) / stats.t.isf(chance, MANY - 4)
+    return many * float(few)
+
+
+def boundaries(smooth: Smooth, caution: float = 1.0) -> list[Place]:
     """The places between neighbouring moves of a curve.
 
     Args:
         smooth: The smoothed curve.
+        caution: Factor of the standard deviations that a move has to show.
 
     Returns:
         One place per pair of neighbouring moves, in order; none where the curve moves once or not at all.
     """
-    return _boundaries(smooth, _supported_peaks(smooth))
+    return _boundaries(smooth, _supported_peaks(smooth, caution))
 
 
-def stages(smooth: Smooth) -> list[Stage]:
+def stages(smooth: Smooth, caution: float = 1.0) -> list[Stage]:
     """The stretches in which a curve moves.
 
     Args:
         smooth: The smoothed curve.
+        caution: Factor of the standard deviations that a move has to show.
 
     Returns:
         The stages in order; a flat curve has none.
     """
-    peaks = _supported_peaks(smooth)
+    peaks = _supported_peaks(smooth, caution)
     if not peaks:
         return []
     cuts = _cuts(smooth, peaks)
@@ -114,33 +148,32 @@ def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
     # What the noise does to the place where the smooth is steepest. The posterior's own curves are rougher than runs
     # are: their steepest points scatter twice as far as those of planted transitions are from the truth.
     inside = np.sign(smooth.slope[peak]) * smooth.slope_refits[:, first : last + 1]
-    scatter = smooth.x[first + inside.argmax(axis=1)] - smooth.x[peak]
-    steepest = _place(smooth.x[peak] + REFIT_WIDENING * scatter, known=smooth.x[peak])
-    return Stage(start, end, steepest, first, last)
+    draws = smooth.x[peak] + REFIT_WIDENING * (smooth.x[first + inside.argmax(axis=1)] - smooth.x[peak])
+    return Stage(start, end, _place(draws, known=smooth.x[peak]), draws, first, last)
 
 
-def _supported_peaks(smooth: Smooth) -> list[int]:
+def _supported_peaks(smooth: Smooth, caution: float) -> list[int]:
     """Grid indices of the steepest points of the moves that the posterior supports."""
     speed = np.abs(smooth.slope)
     padded = np.concatenate([[-1.0], speed, [-1.0]])
     is_peak = (speed > padded[:-2]) & (speed >= padded[2:]) & (speed > 0)
     peaks = [int(index) for index in np.flatnonzero(is_peak)]
     while peaks:
-        support, weakest = _least_supported(smooth, peaks)
+        support, weakest = _least_supported(smooth, peaks, caution)
         if support >= 1:
             break
         peaks.remove(weakest)
     return peaks
 
 
-def _least_supported(smooth: Smooth, peaks: list[int]) -> tuple[float, int]:
+def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[float, int]:
     """The support of the weakest peak, as a multiple of what it needs, and that peak."""
     cuts = _cuts(smooth, peaks)
     least = LEAST_CHANGE * np.ptp(smooth.value)
     support = []
     for peak, first, last in zip(peaks, cuts, cuts[1:], strict=False):
         change, deviation = _change(smooth, first, last)
-        support.append((min(change / (CHANGE_SIGMAS * deviation), change / least), peak))
+        support.append((min(change / (caution * CHANGE_SIGMAS * deviation), change / least), peak))
     for left, right, cut in zip(peaks, peaks[1:], cuts[1:], strict=False):
         sign = np.sign(smooth.slope[left])
         if sign == np.sign(smooth.slope[right]):
@@ -148,7 +181,7 @@ def _least_supported(smooth: Smooth, peaks: list[int]) -> tuple[float, int]:
             dip = sign * (smooth.slope[lesser] - smooth.slope[cut])
             deviation = (smooth.slope_draws[:, lesser] - smooth.slope_draws[:, cut]).std()
             depth = dip / abs(smooth.slope[lesser])
-            support.append((min(dip / (DIP_SIGMAS * deviation), depth / (1 - PLATEAU_SHARE)), lesser))
+            support.append((min(dip / (caution * DIP_SIGMAS * deviation), depth / (1 - PLATEAU_SHARE)), lesser))
     return min(support)
 
 

@@ -34,7 +34,7 @@ def test_the_unchanged_input_is_fine():
         ({"llc": np.arange(11)}, "12, 12 and 11 entries"),
         ({"llc": np.ones((12, 3))}, r"llc has shape \(12, 3\)"),
         ({"llc": ["a"] * 12}, "llc is not an array of numbers"),
-        (changed("step", 3, 20), "step 20 is repeated"),
+        ({"step": np.repeat(np.arange(6) * 10, 2)}, "llc has 12 finite entries of 12 at 6 different steps"),
         (changed("step", 3, 15), "step 15 comes after 20"),
         (changed("step", 0, -1), "step contains -1"),
         (changed("step", 4, np.nan), "step is NaN at entry 4"),
@@ -45,6 +45,14 @@ def test_the_unchanged_input_is_fine():
         (changed("loss", slice(5), np.nan), "loss has 7 finite entries of 12"),
         ({"llc_se": np.ones(5)}, "llc_se has 5 entries for 12 checkpoints"),
         ({"llc_se": -np.ones(12)}, "llc_se contains -1"),
+        ({"axis": "sqrt"}, "axis is 'sqrt', expected one of 'log', 'linear'"),
+        ({"false_boundaries": 0}, "false_boundaries is 0, expected a number above 0 and at most 0.15"),
+        ({"false_boundaries": 0.2}, "false_boundaries is 0.2"),
+        ({"false_boundaries": np.nan}, "false_boundaries is nan"),
+        ({"false_boundaries": "few"}, "false_boundaries is 'few'"),
+        ({"observables": {"accuracy": np.ones(5)}}, "accuracy has 5 entries for 12 checkpoints"),
+        ({"observables": {"accuracy": ["a"] * 12}}, "accuracy is not an array of numbers"),
+        ({"observables": {"loss": np.ones(12)}}, "An observable is named loss"),
         ({"llc_per_chain": np.ones((4, 12))}, r"llc_per_chain has shape \(4, 12\)"),
         ({"llc_per_chain": np.ones(12)}, r"llc_per_chain has shape \(12,\)"),
     ],
@@ -63,6 +71,12 @@ def test_a_curve_without_loss():
     curve = SimpleNamespace(step=arrays()["step"], llc=arrays()["llc"])
     with pytest.raises(InputError, match="No loss was given"):
         detect_transitions(curve)
+
+
+def test_a_spectrogram_is_sent_elsewhere():
+    spectrogram = SimpleNamespace(**arrays(llc=np.ones((12, 3))))
+    with pytest.raises(InputError, match=r"λ̂ at 3 scales; give it to llckit\.detect_across_scales"):
+        detect_transitions(spectrogram)
 
 
 def test_a_curve_and_arrays_together():

@@ -1,0 +1,87 @@
+"""`llckit criticality`: the hyperscaling law from runs of several sizes."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from llckit.criticality import HyperscalingTest, hyperscaling_test
+from llckit.errors import InputError
+from llckit.llc.curve import read_table, table_column
+from llckit.plotting import check_new_file, plot_collapse, save_figure
+
+OBSERVABLES = ("order_parameter", "susceptibility", "specific_heat", "binder")
+EXPONENTS = {
+    "critical_point": "critical point",
+    "nu_star": "ν*",
+    "beta_over_nu_star": "β/ν*",
+    "gamma_over_nu_star": "γ/ν*",
+    "alpha_over_nu_star": "α/ν*",
+    "alpha": "α",
+    "residual": "ν* − (2 − α)",
+    "rushbrooke": "α + 2β + γ − 2",
+}
+
+
+def criticality(arguments: Namespace) -> int:
+    """`llckit criticality RUNS.csv`: exponents, and whether ν* = 2 - α."""
+    if arguments.plot is not None:
+        check_new_file(arguments.plot)
+    data = read_runs(arguments.runs)
+    test = hyperscaling_test(
+        size=data["size"],
+        control=data["control"],
+        observables={name: data[name] for name in OBSERVABLES if name in data},
+        se={name: data[f"{name}_se"] for name in OBSERVABLES if f"{name}_se" in data} or None,
+    )
+    if arguments.plot is not None:
+        save_figure(plot_collapse(data, test, title=Path(arguments.runs).name), arguments.plot)
+    if arguments.json:
+        print(json.dumps(test.to_dict()))
+    else:
+        print_test(test)
+    return 0
+
+
+def read_runs(path: str) -> dict[str, np.ndarray]:
+    """The columns of a table of runs.
+
+    Args:
+        path: CSV with columns size, control, and any observable with its _se; an empty cell was not measured.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        InputError: it cannot be read, or a column is missing, unknown or no numbers.
+    """
+    names, rows = read_table(path)
+    expected = f"size, control and any of {', '.join(OBSERVABLES)}, each with its _se"
+    missing = [name for name in ("size", "control") if name not in names]
+    if missing or not any(name in names for name in OBSERVABLES):
+        raise InputError(f"{path} has columns {', '.join(names) or 'of no name'}; expected {expected}")
+    orphans = [name for name in names if name.endswith("_se") and name.removesuffix("_se") not in names]
+    if orphans:
+        raise InputError(f"{path} has {orphans[0]} without {orphans[0].removesuffix('_se')}; expected {expected}")
+    if not rows:
+        raise InputError(f"{path} has a header but no rows")
+    known = ["size", "control", *OBSERVABLES, *(f"{name}_se" for name in OBSERVABLES)]
+    return {name: table_column(path, rows, name) for name in names if name in known}
+
+
+def print_test(test: HyperscalingTest) -> None:
+    """The verdict, then the exponents with their 90 % intervals."""
+    print(f"{test.verdict}: {test.reason}")
+    print(f"order of the transition: {test.order}")
+    for name, label in EXPONENTS.items():
+        value = getattr(test, name)
+        if value is not None:
+            low, high = getattr(test, f"{name}_interval")
+            print(f"{label:15} {value:9.4g}   ({low:.4g} … {'unbounded' if high is None else f'{high:.4g}'})")
+    if test.p_value is not None:
+        print(f"{'p':15} {test.p_value:9.3g}")
+    if test.quality is not None:
+        print(f"{'collapse':15} {test.quality:9.3g}   (reduced chi-square)")

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from scipy.special import gammaln
+
+from llckit.criticality import transition_order
+from llckit.errors import InputError
+
+SIZES = (64, 128, 256, 512, 1024)
+X = np.linspace(-3, 3, 15)
+
+
+def curie_weiss():
+    """Exact values for N spins of energy -M²/2N."""
+    rows = []
+    for n in (64, 128, 256, 512, 1024):
+        up = np.arange(n + 1)
+        m = (2 * up - n) / n
+        temperature = 1 + X / 3 / np.sqrt(n)
+        log_weight = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1) + n * m**2 / (2 * temperature[:, None])
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        one, two, four = weight @ np.abs(m), weight @ m**2, weight @ m**4
+        heat = n * (four / 4 - (two / 2) ** 2) / temperature**2
+        rows.append([np.full(15, n), temperature, one, n * (two - one**2), 1 - four / (3 * two**2), heat])
+    return as_measurements(rows)
+
+
+def two_phases():
+    """Two Gaussian phases of m and of the energy, whose weights change over a range of 1/N."""
+    rows = []
+    for n in SIZES:
+        control = 12 * X / 3 / n
+        share = 1 / (1 + np.exp(n * control / 2))
+        moments = []
+        for mean in (0.8, 0.0):
+            v = 0.5 / n
+            two = mean**2 + v
+            first = mean if mean else np.sqrt(2 * v / np.pi)
+            moments.append((first, two, mean**4 + 6 * mean**2 * v + 3 * v**2))
+        one, two, four = (share * a + (1 - share) * b for a, b in zip(*moments, strict=True))
+        heat = 1 + n * share * (1 - share) * 0.25
+        rows.append([np.full(15, n), control, one, n * (two - one**2), 1 - four / (3 * two**2), heat])
+    return as_measurements(rows)
+
+
+def ising_chain():
+    """Exact values of an open chain at temperatures where the correlation length is far below its length."""
+    rows = []
+    for n in SIZES:
+        temperature = np.linspace(0.8, 2.5, 15)
+        t = np.tanh(1 / temperature)
+        chi = (1 + t) / (1 - t) - 2 * t * (1 - t**n) / (n * (1 - t) ** 2)
+        heat = (1 - t**2) / temperature**2
+        rows.append([np.full(15, n), temperature, np.sqrt(chi / n), chi, np.full(15, np.nan), heat])
+    return as_measurements(rows)
+
+
+def as_measurements(rows):
+    size, control, *values = np.concatenate(rows, axis=1)
+    names = ("order_parameter", "susceptibility", "binder", "specific_heat")
+    observables = {name: value for name, value in zip(names, values, strict=True) if np.isfinite(value).any()}
+    return {"size": size, "control": control, "observables": observables}
+
+
+def smooth(seed):
+    """Curves that do not depend on the size, with noise."""
+    size, control = np.repeat(SIZES, 15).astype(float), np.tile(X, 5)
+    observables = {"order_parameter": 1 / (1 + np.exp(control)), "susceptibility": 1 / np.cosh(control / 2) ** 2}
+    random = np.random.default_rng(seed)
+    se = {name: np.full(75, 0.02) for name in observables}
+    observables = {name: value + 0.02 * random.standard_normal(75) for name, value in observables.items()}
+    return {"size": size, "control": control, "observables": observables, "se": se}
+
+
+def without(data, *names):
+    kept = {name: value for name, value in data["observables"].items() if name not in names}
+    return data | {"observables": kept}
+
+
+def test_curie_weiss_is_continuous():
+    assert transition_order(**curie_weiss()).order == "continuous"
+
+
+def test_two_phases_are_first_order_with_and_without_a_binder_cumulant():
+    found = transition_order(**two_phases())
+    assert found.order == "first-order"
+    assert "Binder" in found.reason
+    found = transition_order(**without(two_phases(), "binder"))
+    assert found.order == "first-order"
+    assert "specific_heat" in found.reason
+
+
+@pytest.mark.parametrize("data", [ising_chain(), smooth(0), smooth(1)], ids=["chain", "smooth", "smooth too"])
+def test_no_transition_is_a_crossover(data):
+    assert transition_order(**data).order == "crossover"
+
+
+def test_curves_that_do_not_collapse_are_undetermined():
+    data = curie_weiss()
+    size, control = data["size"], data["control"]
+    shift = np.where(np.isin(size, (128, 512)), 1, -1)
+    value = size**-0.25 / (1 + np.exp(3 * (control - 1) * size**0.5 + shift))
+    found = transition_order(
+        size=size, control=control, observables={"order_parameter": value}, se={"order_parameter": 0.01 * value}
+    )
+    assert found.order == "undetermined"
+    assert "do not collapse" in found.reason
+
+
+def test_a_specific_heat_alone_says_nothing():
+    data = curie_weiss()
+    alone = without(data, "order_parameter", "susceptibility", "binder")
+    assert transition_order(**alone).order == "undetermined"
+
+
+BAD = {
+    "unknown name": ({"observables": {"magnetisation": np.ones(75)}}, "expected a mapping with any of order_parameter"),
+    "no mapping": ({"observables": np.ones(75)}, "expected a mapping with any of"),
+    "nothing": ({"observables": {}}, "expected a mapping with any of"),
+    "unknown error": ({"se": {"binder": np.ones(75)}}, "expected standard errors under names of observables"),
+    "lengths": ({"observables": {"order_parameter": np.ones(74)}, "se": None}, "Lengths differ.*'order_parameter': 74"),
+    "infinite": ({"observables": {"order_parameter": np.full(75, np.inf)}, "se": None}, r"order_parameter\[0\] is inf"),
+    "constant": ({"observables": {"order_parameter": np.ones(75)}, "se": None}, "are constant"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        transition_order(**(smooth(0) | change))
