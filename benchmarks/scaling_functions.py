@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from llckit.cli.commands import environment
-from llckit.criticality.scaling_functions import compare_scaling_functions
+from llckit.criticality import compare_scaling_functions
 
 RESULTS = Path(__file__).parent / "results" / "scaling_functions.json"
 Array = NDArray[np.float64]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import chi2, norm
 
-from llckit.criticality.collapse import JointCollapse, joint_collapse, master_curves
 from llckit.criticality.curves import Array, Curves
+from llckit.criticality.hyperscaling_errors import exponent_estimates, in_unit, standard_errors
+from llckit.criticality.joint_collapse import JointCollapse, joint_collapse, master_curves
 from llckit.criticality.order import (
     MIN_SIZES,
     MOST_UNEXPLAINED,
@@ -24,13 +25,9 @@ __all__ = ["HyperscalingTest", "hyperscaling_test"]
 
 LEVEL = 0.01  # of the test
 WIDEST = 0.3  # half-width of the residual's interval from which on the law is not tested
-RESAMPLES = 150
+RESAMPLES = 300  # a standard error is then known to 1/√(2 · 300), 4 %
 NORMAL_90 = float(norm.ppf(0.95))
 OVERFIT_QUALITY, OVERFIT_LEVEL = 0.5, 1e-3
-SIGNIFICANT_SHIFT = 3.0
-REMAINING_CORRECTION = (0.5, 1.0)  # exponents in N of what a collapse without and with a correction leaves
-OTHER_OMEGAS = (0.5, 1.0)  # the range of ω in volumes, see `joint_collapse`
-POSSIBLE = 10.0  # of Schwarz's criterion: what is worse by more is no alternative (Kass and Raftery 1995)
 ALPHA_STARTS = (-0.3, 0.0, 0.3, 0.7)
 
 Interval = tuple[float, float]
@@ -131,14 +128,16 @@ def hyperscaling_test(
     below. It takes x from the others. Were ν* taken from the specific heat as well, or α from the others, the law
     would hold or fail by construction. Corrections to scaling `N^(-ω)` enter where Schwarz's criterion asks for them.
 
-    Errors come from 150 resamplings of every observable about its fitted curve, widened to what the curvature of the
-    likelihood gives where that is more. Observables are resampled independently since their covariance is not part
-    of the input: those of one simulation are correlated, which this neglects. Where leaving out the smallest size
-    moves a result by more than 3 standard errors of that move, the move enters its error too, divided by
-    `1 - (N_1 / N_2)^ω`: it is then taken for the share that the smallest size has in a remaining correction, of
-    ω = 1/2, or of ω = 1 where the collapse is already corrected. The exponent of a correction that is fitted is hardly
-    known: what moves with ω = 1/2 or 1 in its place, where that describes the data as well, enters too, and so does
-    the move of α with or without a correction to the specific heat, by the probability of the other choice.
+    Errors come from 300 resamplings of every observable about its fitted curve, each with its own penalty on the
+    roughness of the curve, widened to what the curvature of the likelihood gives where that is more. The specific heat
+    is resampled twice at each resampled critical point and ν*, with noise of opposite signs, so that no chance
+    correlation of the two gets into the error of the residual. Observables are resampled independently since their
+    covariance is not part of the input: those of one simulation are correlated, which this neglects. Where leaving out
+    the smallest size moves a result by more than 3 standard errors of that move, the move enters its error too, divided
+    by `1 - (N_1 / N_2)^ω`: it is then taken for the share that the smallest size has in a remaining correction, of ω =
+    1/2, or of ω = 1 where the collapse is already corrected. The exponent of a correction that is fitted is hardly
+    known: what moves with ω = 1/2 or 1 in its place, where that describes the data as well, enters too, and so does the
+    move of α with or without a correction to the specific heat, by the probability of the other choice.
 
     The verdict is "violated" at p < 0.01 and "consistent" otherwise, where the 90 % interval of the residual reaches
     no more than 0.3 to both sides. A first-order transition has ν* = α = 1 and keeps the law trivially: verdict
@@ -181,11 +180,14 @@ def hyperscaling_test(
     fits, samples, forms = (collapse, None), (draws, None), []
     if heat is not None:
         fit, forms, choice = _specific_heat(heat, collapse)
-        heat_draws = fit.resampled(RESAMPLES, random, _places(collapse, fit, draws))
-        heat_draws[:, 3] += choice * random.standard_normal(RESAMPLES)
+        # Each place twice, with noise of either sign: a chance correlation of the two would enter the residual's error.
+        draws = np.vstack([draws, draws])
+        heat_draws = fit.resampled(2 * RESAMPLES, random, in_unit(draws[:, :3], collapse.unit, fit.unit))
+        chosen = choice * random.standard_normal(RESAMPLES)
+        heat_draws[:, 3] += np.concatenate([chosen, -chosen])
         fits, samples = (collapse, fit), (draws, heat_draws)
-    estimates = _estimates(list(curves), *fits, *samples)
-    errors = _errors(curves, heat, fits, estimates)
+    estimates = exponent_estimates(list(curves), *fits, *samples)
+    errors = standard_errors(curves, heat, fits, estimates)
     # Exact data prefer any power to none; where its interval holds 0, that is what they say.
     if forms and abs(estimates["alpha"][0]) < NORMAL_90 * errors["alpha"]:
         forms = [one for one in forms if one in ("logarithm", "jump")]
@@ -238,7 +240,7 @@ def _fails(collapse: JointCollapse) -> bool:
 def _specific_heat(heat: Curves, collapse: JointCollapse) -> tuple[JointCollapse, list[str], float]:
     """Growth of the specific heat at the place of the collapse, its forms by preference, and an error of the growth."""
     masters, unit = master_curves({"specific_heat": heat})
-    place = _convert(collapse.theta[None, :3], collapse.unit, unit)[0]
+    place = in_unit(collapse.theta[None, :3], collapse.unit, unit)[0]
     fits = [
         joint_collapse(masters, unit, corrected=form, start=np.append(place, ratio), fixed=(0, 1, 2))
         for ratio in ALPHA_STARTS
@@ -254,120 +256,6 @@ def _specific_heat(heat: Curves, collapse: JointCollapse) -> tuple[JointCollapse
     jump = joint_collapse((replace(masters[0], background=False),), unit, **shared)
     forms = {"power" if power.theta[3] > 0 else "cusp": power, "logarithm": logarithm, "jump": jump}
     return power, sorted(forms, key=lambda form: forms[form].information), choice
-
-
-def _convert(place: Array, unit: tuple[float, float], other: tuple[float, float]) -> Array:
-    """(c*, κ, ln ω) with c* in another unit of control."""
-    place = place.copy()
-    place[:, 0] = (unit[0] + unit[1] * place[:, 0] - other[0]) / other[1]
-    return place
-
-
-def _places(collapse: JointCollapse, heat: JointCollapse, draws: Array) -> Array:
-    return _convert(draws[:, :3], collapse.unit, heat.unit)
-
-
-def _estimates(
-    names: list[str], collapse: JointCollapse, heat: JointCollapse | None, draws: Array, heat_draws: Array | None
-) -> dict[str, tuple[float, Array]]:
-    """Every quantity at the fit and at each draw."""
-    rows = np.vstack([collapse.theta, draws])
-    kappa = rows[:, 1]
-    found = {"critical_point": collapse.unit[0] + collapse.unit[1] * rows[:, 0], "kappa": kappa}
-    for name, exponent, sign in (("order_parameter", "beta", -1), ("susceptibility", "gamma", 1)):
-        if name in names:
-            found[f"{exponent}_over_nu_star"] = sign * rows[:, 3 + names.index(name)]
-    if heat is not None and heat_draws is not None:
-        ratio = np.append(heat.theta[3], heat_draws[:, 3])
-        # A draw without narrowing has no ν*; it must not turn the sign of what is infinite.
-        nu_star = 1 / np.maximum(kappa, 1e-6)
-        found |= {"alpha_over_nu_star": ratio, "alpha": ratio * nu_star, "residual": nu_star * (1 + ratio) - 2}
-        if {"beta_over_nu_star", "gamma_over_nu_star"} <= set(found):
-            both = 2 * found["beta_over_nu_star"] + found["gamma_over_nu_star"]
-            found["rushbrooke"] = nu_star * (ratio + both) - 2
-    return {name: (float(values[0]), values[1:]) for name, values in found.items()}
-
-
-def _errors(
-    curves: dict[str, Curves],
-    heat: Curves | None,
-    fits: tuple[JointCollapse, JointCollapse | None],
-    estimates: dict[str, tuple[float, Array]],
-) -> dict[str, float]:
-    """Standard errors: of the resampling, and of what leaving out the smallest size shows."""
-    # About the estimate, not about their own mean: what smoothing shifts once, it shifts again.
-    errors = {name: float(np.sqrt(np.mean((draws - value) ** 2))) for name, (value, draws) in estimates.items()}
-    for name, drift in _drift_with_omega(curves, heat, fits, estimates).items():
-        errors[name] = float(np.hypot(errors[name], drift))
-    if any(len(one.first) <= MIN_SIZES for one in curves.values()):
-        return errors
-    fewer = {name: one.without_smallest() for name, one in curves.items()}
-    masters, unit = master_curves(fewer)
-    start = fits[0].theta.copy()
-    start[:3] = _convert(start[None, :3], fits[0].unit, unit)[0]
-    collapse = joint_collapse(masters, unit, corrected=fits[0].corrected, start=start)
-    smaller_heat = None
-    if heat is not None and fits[1] is not None and len(heat.first) > MIN_SIZES:
-        masters, heat_unit = master_curves({"specific_heat": heat.without_smallest()})
-        place = _convert(collapse.theta[None, :3], unit, heat_unit)[0]
-        start = np.append(place, fits[1].theta[3])
-        smaller_heat = joint_collapse(masters, heat_unit, corrected=fits[1].corrected, start=start, fixed=(0, 1, 2))
-    empty = np.empty((0, len(collapse.theta)))
-    moved = _estimates(list(curves), collapse, smaller_heat, empty, None if smaller_heat is None else empty[:, :4])
-    fewer_variances = _variances(list(curves), collapse, smaller_heat)
-    variances = _variances(list(curves), *fits)
-    sizes = np.unique(np.concatenate([one.log_size + one.log_size_centre for one in curves.values()]).round(9))
-    remaining = REMAINING_CORRECTION[int(fits[0].corrected)]
-    share = 1 - np.exp(-remaining * (sizes[1] - sizes[0]))
-    for name, (shifted, _) in moved.items():
-        shift = abs(shifted - estimates[name][0])
-        # The estimate from all sizes is the efficient one: the move has the difference of the variances (Hausman 1978).
-        growth = max(fewer_variances[name] / max(variances[name], 1e-300) - 1, 0.2)
-        if shift > SIGNIFICANT_SHIFT * errors[name] * np.sqrt(growth):
-            errors[name] = float(np.hypot(errors[name], shift / share))
-    return errors
-
-
-def _drift_with_omega(
-    curves: dict[str, Curves],
-    heat: Curves | None,
-    fits: tuple[JointCollapse, JointCollapse | None],
-    estimates: dict[str, tuple[float, Array]],
-) -> dict[str, float]:
-    """How far the estimates move with other exponents of the correction, where the data allow them."""
-    drift = dict.fromkeys(estimates, 0.0)
-    masters, unit = master_curves(curves)
-    for omega in OTHER_OMEGAS if fits[0].corrected else ():
-        start = fits[0].theta.copy()
-        start[2] = np.log(omega)
-        collapse = joint_collapse(masters, unit, corrected=True, start=start, fixed=(2,))
-        if collapse.information > fits[0].information + POSSIBLE:
-            continue
-        other_heat, empty = None, np.empty((0, len(collapse.theta)))
-        if heat is not None and fits[1] is not None:
-            heat_masters, heat_unit = master_curves({"specific_heat": heat})
-            start = np.append(_convert(collapse.theta[None, :3], unit, heat_unit)[0], fits[1].theta[3])
-            form = fits[1].corrected
-            other_heat = joint_collapse(heat_masters, heat_unit, corrected=form, start=start, fixed=(0, 1, 2))
-        moved = _estimates(list(curves), collapse, other_heat, empty, None if other_heat is None else empty[:, :4])
-        drift = {name: max(drift[name], abs(moved[name][0] - estimates[name][0])) for name in drift}
-    return drift
-
-
-def _variances(names: list[str], collapse: JointCollapse, heat: JointCollapse | None) -> dict[str, float]:
-    """Variances to first order from the curvature of the likelihoods."""
-    kappa, variance = collapse.theta[1], np.diag(collapse.covariance)
-    found = {"critical_point": variance[0] * collapse.unit[1] ** 2, "kappa": variance[1]}
-    for name, exponent in (("order_parameter", "beta"), ("susceptibility", "gamma")):
-        if name in names:
-            found[f"{exponent}_over_nu_star"] = variance[3 + names.index(name)]
-    if heat is not None:
-        ratio, own = heat.theta[3], heat.covariance[3, 3]
-        found["alpha_over_nu_star"] = own
-        found["alpha"] = own / kappa**2 + variance[1] * ratio**2 / kappa**4
-        found["residual"] = own / kappa**2 + variance[1] * (1 + ratio) ** 2 / kappa**4
-        found["rushbrooke"] = found["residual"]
-    return {name: float(value) for name, value in found.items()}
 
 
 def _reported(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from llckit.criticality.collapse import JointCollapse, joint_collapse, master_curves
 from llckit.criticality.curves import NODES, Array, Curves, vector
+from llckit.criticality.joint_collapse import JointCollapse, joint_collapse, master_curves
 from llckit.errors import InputError
 
 __all__ = ["OBSERVABLES", "TransitionOrder", "best_collapse", "decide_order", "measured_curves", "transition_order"]

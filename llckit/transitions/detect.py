@@ -101,11 +101,12 @@ def detect_transitions(
     errors = None if seen.errors is None else seen.errors[is_usable]
     shared = np.zeros((len(known), 0)) if seen.chains is None else shared_noise(known, seen.chains[is_usable])
     llc_smooth = fit_smooth(known, seen.llc[is_usable], grid, errors=errors, shared=shared)
-    smooths = {"loss": _smooth(x, seen.loss, grid, seed=1)}
+    smooths = {"loss": _smooth(x, seen.loss, grid, seed=1, noise_grows=True)}
     caution = caution_for(bound, len(known))
     found = stages(llc_smooth, caution)
     if found:
-        smooths |= {name: _smooth(x, column, grid, seed=2 + i) for i, (name, column) in enumerate(seen.others.items())}
+        for i, (name, column) in enumerate(seen.others.items()):
+            smooths[name] = _smooth(x, column, grid, seed=2 + i, noise_grows=False)
     moving = {name: stages(smooth, caution) for name, smooth in smooths.items()}
     told = boundaries(smooths["loss"], caution)
     items = tuple(
@@ -127,9 +128,9 @@ def checked_bound(false_boundaries: float) -> float:
     return float(false_boundaries)
 
 
-def _smooth(x: Array, values: Array, grid: Array, seed: int) -> Smooth:
+def _smooth(x: Array, values: Array, grid: Array, seed: int, noise_grows: bool) -> Smooth:
     is_known = np.isfinite(values)
-    return fit_smooth(x[is_known], values[is_known], grid, seed)
+    return fit_smooth(x[is_known], values[is_known], grid, seed, noise_grows=noise_grows)
 
 
 def _moves(

@@ -63,7 +63,14 @@ class Smooth:
 
 
 def fit_smooth(
-    x: Array, y: Array, grid: Array, seed: int = 0, *, errors: Array | None = None, shared: Array | None = None
+    x: Array,
+    y: Array,
+    grid: Array,
+    seed: int = 0,
+    *,
+    errors: Array | None = None,
+    shared: Array | None = None,
+    noise_grows: bool = True,
 ) -> Smooth:
     """Smooth `y` over `x` and draw from the posterior.
 
@@ -74,6 +81,9 @@ def fit_smooth(
         seed: Seed of the posterior draws.
         errors: Standard errors of the observations up to a common factor, shape `(observations,)`.
         shared: A factor B of the covariance B Bᵀ of errors that observations share, shape `(observations, directions)`.
+        noise_grows: Whether the noise may grow with the level, as that of λ̂ and of a loss does (b above). Not where a
+            curve rests at 0 before it rises: so much more probable is noise that vanishes there, that the rise would
+            pass for noise too.
 
     Returns:
         The posterior on the grid.
@@ -86,7 +96,7 @@ def fit_smooth(
     low, high = min(x[0], grid[0]), max(x[-1], grid[-1])
     basis = _basis(num_intervals=int(np.clip(2 * len(x), 40, 200)))
     model = _Model(basis((x - low) / (high - low), 0), (y - centre) / scale, errors, shared)
-    fit = model.most_probable(centre / scale)
+    fit = model.most_probable(centre / scale, noise_grows)
     rng = np.random.default_rng(seed)
     draws = fit.weights + rng.standard_normal((NUM_DRAWS, len(fit.weights))) @ fit.inverse_factor
     again = np.sqrt(fit.variance) * rng.standard_normal((NUM_DRAWS, len(x)))
@@ -148,16 +158,16 @@ class _Model:
         knots = np.linspace(0, 1, self.num_knots)
         self.drift = np.stack([np.interp(middle, knots, unit) for unit in np.eye(self.num_knots)], axis=1)
 
-    def most_probable(self, centre: float) -> _Fit:
+    def most_probable(self, centre: float, noise_grows: bool = True) -> _Fit:
         """The fit at the most probable intensities and noise; `centre` is what standardising took off y."""
         known = self.known
         start = np.append(np.full(self.num_knots, START_INTENSITY), np.full(known.shape[1], START_NOISE))
         first, _ = self._optimise(start, known)
         # f in the noise's variance is the fit without it there: then each fit is one Gaussian problem
         level = (centre + self._fit(first, known)[0].fitted) ** 2
-        levels = np.hstack([known, level[:, None] / level.mean()])
+        levels = np.hstack([known, level[:, None] / level.mean()]) if noise_grows else known
         # a second start, since the noise found first may be a local optimum that interpolates the scatter
-        starts = (np.append(first, first[-1]), np.append(start, START_NOISE))
+        starts = (np.append(first, first[-1]), np.append(start, START_NOISE)) if noise_grows else (first, start)
         moving, moving_cost = min((self._optimise(start, levels) for start in starts), key=lambda found: found[1])
         still = np.append(np.full(self.num_knots, INTENSITY_BOUNDS[0]), np.zeros(known.shape[1]))
         parabola, parabola_cost = self._optimise(still, known, may_move=False)

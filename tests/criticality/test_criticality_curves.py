@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from llckit.criticality.curves import Curves, MasterCurve
+from llckit.criticality.curves import Curves
 
 
 def measurements(seed):
@@ -86,55 +86,6 @@ def test_without_errors_each_size_counts_in_units_of_its_own_spread():
     for group in range(3):
         mine = curves.group == group
         np.testing.assert_allclose(curves.se[mine], curves.value[mine].std())
-
-
-def master_curve(background, corrected):
-    size, control, value, se = measurements(3)
-    curves = Curves.from_input(size, control, value, se)
-    master = MasterCurve(
-        curves.log_size, curves.control, curves.value, curves.se, True, curves.log_size.max(), True, background
-    )
-    return master.smoothed(np.array([0.4, 0.5, -0.4, 0.3]), corrected)
-
-
-@pytest.mark.parametrize("background", [False, True])
-@pytest.mark.parametrize("corrected", [False, True])
-def test_master_curve_derivatives_are_those_of_finite_differences(background, corrected):
-    master, theta = master_curve(background, corrected), np.array([[0.4, 0.5, -0.4, 0.3]])
-    weighted = master.weighted[None]
-    fit = master.linearise(theta, weighted)
-    for index in range(4):
-        step = np.zeros(4)
-        step[index] = 1e-6
-        ahead, behind = (master.linearise(theta + sign * step, weighted) for sign in (1, -1))
-        cost = [(one.residual**2).sum() for one in (ahead, behind)]
-        expected = -2 * fit.jacobian[0, :, index] @ fit.residual[0]
-        assert (cost[0] - cost[1]) / 2e-6 == pytest.approx(expected, rel=1e-4, abs=1e-4)
-        slope = (ahead.log_determinant - behind.log_determinant)[0] / 2e-6
-        assert slope == pytest.approx(2 * fit.log_determinant_slope[0, index], rel=1e-4, abs=1e-4)
-
-
-def test_several_theta_at_once_give_what_each_gives_alone():
-    master = master_curve(background=True, corrected=True)
-    theta = np.array([[0.4, 0.5, -0.4, 0.3], [0.6, 0.2, -0.2, 0.0], [0.5, 0.9, -0.7, -0.2]])
-    together = master.linearise(theta, np.repeat(master.weighted[None], 3, axis=0))
-    for row in range(3):
-        alone = master.linearise(theta[row : row + 1], master.weighted[None])
-        for one, other in zip(alone, together, strict=True):
-            np.testing.assert_allclose(one[0], other[row], rtol=1e-9, atol=1e-9)
-
-
-def test_master_curve_goes_through_a_power_with_background_and_through_a_logarithm():
-    size, control, _, se = measurements(3)
-    log_size = np.log(size) - np.log(size).mean()
-    u = (control + 1) / 2
-    x = (u - 0.5) * np.exp(0.5 * (log_size - log_size.max()))
-    for power, level in ((0.3, 2.0), (0.0, 0.7 * log_size)):
-        value = np.exp(power * log_size) * (1 + x - x**2) + level
-        master = MasterCurve(log_size, u, value, 1e-3 * se, True, log_size.max(), True, True)
-        theta = np.array([0.5, 0.5, 0.0, power])
-        residual = master.smoothed(theta, False).linearise(theta[None], (value / (1e-3 * se))[None]).residual
-        assert np.abs(residual[0, : len(size)]).max() < 0.5
 
 
 def test_without_the_smallest_size_the_others_stay_what_they_were():

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from llckit.criticality.lagrangian import learning_lagrangian
+from llckit.criticality import learning_lagrangian
 from llckit.errors import InputError
 
 STEP = np.arange(0.0, 1010.0, 10.0)

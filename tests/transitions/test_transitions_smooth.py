@@ -129,3 +129,14 @@ def test_gradient_of_the_marginal_likelihood():
     parameters = np.array([*rng.normal(10, 2, model.num_knots), -4.0, -5.0])
     numerical = approx_fprime(parameters, lambda p: model._fit(p, levels)[1], 1e-5)
     np.testing.assert_allclose(model._fit(parameters, levels)[2], numerical, rtol=1e-3, atol=1e-3)
+
+
+def test_a_step_from_zero_is_followed_where_the_noise_does_not_grow():
+    x = np.array(
+        [0, 1.1, 1.8, 2.6, 3, 3.4, 3.8, 4.2, 4.6, 5, 5.3, 5.9, 6, 6.3, 6.4, 6.7, 7, 7.1, 7.4, 7.6, 7.8, 8, 8.2]
+    )
+    y = 1 / (1 + np.exp(-(x - 6.4) / 0.12))
+    y[:9] = [0.016, 0.01, 0.006, 0, 0, 0, 0.001, 0.001, 0.001]
+    smooth = fit_smooth(x, y, x, noise_grows=False)
+    np.testing.assert_allclose(smooth.value, y, atol=0.2)
+    assert smooth.value[-1] == pytest.approx(1, abs=0.05)
