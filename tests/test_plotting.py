@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from llckit import detect_across_scales, hyperscaling_test
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome, Spectrogram
-from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
+from llckit.plotting import check_new_file, plot_collapse, plot_curve, plot_spectrogram, save_figure
+from llckit.toys import curie_weiss
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "lr_transformer.csv"
 
@@ -250,3 +252,58 @@ def test_a_spectrogram_shows_its_cells_and_hatches_what_is_no_llc():
 def test_a_spectrogram_of_one_scale_is_a_curve():
     with pytest.raises(InputError, match="two of each"):
         plot_spectrogram(make_spectrogram(scales=1))
+
+
+def test_a_linear_axis_is_linear():
+    figure = plot_curve(make_curve(), STAGES, axis="linear")
+    assert figure.axes[-1].get_xscale() == "linear"
+    figure.savefig(io.BytesIO(), format="png")
+    with pytest.raises(InputError, match="axis is 'sqrt'"):
+        plot_curve(make_curve(), axis="sqrt")
+
+
+def test_a_collapse_lies_on_one_curve():
+    data = curie_weiss((64, 256, 1024))._asdict()
+    test = hyperscaling_test(
+        size=data["size"],
+        control=data["control"],
+        observables={name: data[name] for name in ("order_parameter", "binder", "specific_heat")},
+    )
+    figure = plot_collapse(data, test, title="Curie–Weiss")
+    names = [axes.get_ylabel() for axes in figure.axes[::2]]
+    assert names == ["order parameter", "susceptibility", "specific heat", "binder"]
+    scaled = figure.axes[1].lines
+    assert len(scaled) == 3
+    left, right = max(line.get_xdata()[0] for line in scaled), min(line.get_xdata()[-1] for line in scaled)
+    at = np.linspace(left, right, 20)
+    values = np.array([np.interp(at, line.get_xdata(), line.get_ydata()) for line in scaled])
+    assert values.std(axis=0).max() < 0.1 * values.mean()
+    # the susceptibility took no part in the test, so that its exponent is not known
+    assert not figure.axes[3].lines
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def test_transitions_are_drawn_over_a_spectrogram():
+    step = np.unique(np.geomspace(1, 4000, 40).round()).astype(np.int64)
+    done = 1 / (1 + np.exp(-(np.log1p(step) - 5) / 0.3))
+    rng = np.random.default_rng(0)
+    curves = tuple(
+        LLCCurve(
+            step,
+            3 - done,
+            10 + 5 * done + 0.1 * rng.standard_normal(len(step)),
+            np.full(len(step), 0.1),
+            None,
+            {"n_beta": np.full(len(step), n_beta), "localization": np.ones(len(step))},
+        )
+        for n_beta in (10.0, 100.0, 1000.0)
+    )
+    spectrogram = Spectrogram(curves)
+    linked = detect_across_scales(
+        step=step, loss=spectrogram.loss, llc=spectrogram.llc, n_beta=spectrogram.n_beta, llc_se=spectrogram.mcse
+    )
+    plain, drawn = plot_spectrogram(spectrogram), plot_spectrogram(spectrogram, linked)
+    assert len(drawn.axes[0].lines) == len(plain.axes[0].lines) + 2 * len(linked)
+    np.testing.assert_array_equal(drawn.axes[0].lines[-1].get_ydata(), [10, 100, 1000])
+    assert "type A: LLC rises" in [text.get_text() for text in drawn.legends[0].texts]
+    drawn.savefig(io.BytesIO(), format="png")

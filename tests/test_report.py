@@ -2,7 +2,6 @@ import re
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, Outcome
 from llckit.report import write_report
+from llckit.transitions import Move, Transition
 
 VOID = {"meta", "link", "br", "hr", "img"}
 HOSTILE = '</title><script>alert("1")</script><img src=x onerror=alert(1)>&'
@@ -69,23 +69,38 @@ def make_curve(steps=16):
     return LLCCurve(step, np.linspace(3, 1, n), llc, np.full(n, 0.123), llc[:, None] + [[-1, 1]], details, outcome)
 
 
-def make_stage(start, end, kind, delta_loss, delta_llc, hidden=False):
-    return SimpleNamespace(
+def make_stage(start, end, kind, delta_loss, delta_llc, hidden=False, moves=()):
+    return Transition(
         start=start,
         end=end,
         start_interval=(start, start),
         end_interval=(0.9 * end, 1.1 * end),
         kind=kind,
         delta_loss=delta_loss,
+        delta_loss_se=0.01 * abs(delta_loss),
         delta_llc=delta_llc,
+        delta_llc_se=0.01 * abs(delta_llc),
         probability=0.98,
         hidden=hidden,
         location=end / 2,
         location_interval=(end / 3, end / 1.5),
+        moves=moves,
     )
 
 
 STAGES = (make_stage(0, 150, "A", -2.5, 430), make_stage(150, 1400, "B", -0.02, -510, hidden=True))
+
+
+def test_what_moves_and_the_free_energy_are_told(tmp_path):
+    moves = (Move(HOSTILE, 200, 900, 614.0, (600.0, 630.0), 0.97, 0.013),)
+    stages = (STAGES[0], make_stage(150, 1400, "B", 0.02, -510, moves=moves))
+    text = written(tmp_path, make_curve(), stages)
+    Page(text)
+    assert "0.01</td>" in text
+    assert "<script>alert" not in text
+    # 430 ln n = 2.5 n and 510 ln n = 0.02 n
+    assert "wins from n = 1223 " in text
+    assert "wins up to n = 323519 " in text
 
 
 def written(tmp_path, *arguments, **keywords):

@@ -172,6 +172,8 @@ def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[
     least = LEAST_CHANGE * np.ptp(smooth.value)
     support = []
     for peak, first, last in zip(peaks, cuts, cuts[1:], strict=False):
+        if first == last:  # on a straight line peaks and dips are rounding, and may coincide
+            return 0.0, peak
         change, deviation = _change(smooth, first, last)
         support.append((min(change / (caution * CHANGE_SIGMAS * deviation), change / least), peak))
     for left, right, cut in zip(peaks, peaks[1:], cuts[1:], strict=False):
@@ -180,6 +182,8 @@ def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[
             lesser = min(left, right, key=lambda peak: abs(smooth.slope[peak]))
             dip = sign * (smooth.slope[lesser] - smooth.slope[cut])
             deviation = (smooth.slope_draws[:, lesser] - smooth.slope_draws[:, cut]).std()
+            if not dip > 0:
+                return 0.0, lesser
             depth = dip / abs(smooth.slope[lesser])
             support.append((min(dip / (caution * DIP_SIGMAS * deviation), depth / (1 - PLATEAU_SHARE)), lesser))
     return min(support)

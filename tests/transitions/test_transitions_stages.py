@@ -54,6 +54,14 @@ def test_a_shallow_dip_between_two_rises_is_none():
     assert boundaries(posterior(value, slope)) == []
 
 
+def test_a_straight_line_is_one_move_without_warnings():
+    slope = np.ones_like(X)
+    slope[[200, 700]] += 1e-15  # rounding makes peaks, and dips of no depth between them
+    found = stages(posterior(X, slope, slope_sd=0.0))
+    assert len(found) == 1
+    assert boundaries(posterior(X, slope, slope_sd=0.0)) == []
+
+
 def test_a_dip_within_the_error_of_the_slope_is_none():
     assert boundaries(posterior(*total(logistic(3, 0.6), logistic(7, 0.6)), slope_sd=2.0)) == []
 

@@ -1,0 +1,92 @@
+"""`llckit criticality` on a table of runs."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from llckit.cli import main
+from llckit.toys import curie_weiss
+
+NAMES = ("size", "control", "order_parameter", "susceptibility", "specific_heat", "binder")
+
+
+def table(path, columns):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    data = curie_weiss((64, 128, 256, 512))._asdict()
+    return table(tmp_path_factory.mktemp("runs") / "runs.csv", {name: data[name] for name in NAMES})
+
+
+def test_the_verdict_as_json_and_nothing_else(runs, tmp_path, capsys):
+    picture = tmp_path / "collapse.png"
+    assert main(["criticality", runs, "--json", "--plot", str(picture)]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out)
+    assert out.count("\n") == 1
+    assert (found["order"], found["verdict"]) == ("continuous", "consistent")
+    assert found["nu_star"] == pytest.approx(2, rel=0.02)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_verdict_in_words(runs, capsys):
+    assert main(["criticality", runs]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("consistent: ")
+    assert any(line.startswith("ν*") for line in lines)
+
+
+def test_empty_cells_are_what_was_not_measured(tmp_path, capsys):
+    data = curie_weiss((64, 128, 256))._asdict()
+    columns = {name: data[name] for name in NAMES[:3]}
+    columns["specific_heat"] = [""] * len(data["size"])
+    assert main(["criticality", table(tmp_path / "runs.csv", columns), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "inconclusive"
+    assert "specific heat" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"size": [1], "binder": [1]}, "has columns size, binder; expected size, control and any of"),
+        ({"size": [1], "control": [1]}, "expected size, control and any of order_parameter"),
+        ({"size": [1], "control": [1], "binder": ["x"]}, "line 2: column binder holds 'x'"),
+        ({"size": [1], "control": [1], "binder": [1], "susceptibility_se": [1]}, "susceptibility_se without"),
+        ({"size": [], "control": [], "binder": []}, "has a header but no rows"),
+    ],
+)
+def test_tables_that_are_none(columns, message, tmp_path, capsys):
+    assert main(["criticality", table(tmp_path / "runs.csv", columns)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_picture_that_exists_is_refused_first(runs, tmp_path, capsys):
+    picture = tmp_path / "there.png"
+    picture.write_bytes(b"mine")
+    assert main(["criticality", runs, "--plot", str(picture)]) == 2
+    assert picture.read_bytes() == b"mine"
+    assert "exists" in capsys.readouterr().err
+
+
+def test_detect_has_one_knob_and_two_axes(tmp_path, capsys):
+    step = np.arange(0, 4000, 50)
+    rng = np.random.default_rng(0)
+    llc = 5 / (1 + np.exp(-(step - 2000) / 150)) + 0.1 * rng.standard_normal(len(step))
+    path = table(tmp_path / "curve.csv", {"step": step, "loss": 3 - llc / 5, "llc": llc, "recorded_accuracy": llc / 5})
+    assert main(["detect", path, "--axis", "linear", "--false-boundaries", "0.001", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["transitions"]
+    assert found["location"] == pytest.approx(2000, abs=150)
+    assert {move["name"] for move in found["moves"]} == {"accuracy", "loss"}
+    assert main(["detect", path, "--axis", "linear"]) == 0
+    assert "with it move" in capsys.readouterr().out
+    assert main(["detect", path, "--false-boundaries", "7"]) == 2
+    assert "false_boundaries is 7" in capsys.readouterr().err
