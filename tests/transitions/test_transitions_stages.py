@@ -57,9 +57,9 @@ def test_a_shallow_dip_between_two_rises_is_none():
 def test_a_straight_line_is_one_move_without_warnings():
     slope = np.ones_like(X)
     slope[[200, 700]] += 1e-15  # rounding makes peaks, and dips of no depth between them
-    found = stages(posterior(X, slope, slope_sd=0.0))
+    found = stages(posterior(X, slope))
     assert len(found) == 1
-    assert boundaries(posterior(X, slope, slope_sd=0.0)) == []
+    assert boundaries(posterior(X, slope)) == []
 
 
 def test_a_dip_within_the_error_of_the_slope_is_none():
