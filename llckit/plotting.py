@@ -405,6 +405,9 @@ def _ticks(low: float, high: float) -> tuple[list[float], list[float]]:
     major = [tick for tick in (0.0, *(10.0**power for power in powers)) if low <= tick <= high]
     minor = [k * 10.0**power for power in powers for k in range(2, 10) if low <= k * 10.0**power <= high]
     if len(major) < 3:
+        within = [k * 10.0**power for power in powers for k in (1, 2, 5) if low <= k * 10.0**power <= high]
+        if len(within) >= 3:
+            return within, minor
         return [float(tick) for tick in MaxNLocator(5, integer=True).tick_values(low, high) if low <= tick <= high], []
     stride = math.ceil(len(major) / 8)
     return major[::-stride][::-1], minor
