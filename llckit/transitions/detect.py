@@ -37,7 +37,7 @@ FLAT_LOSS = 0.1
 CORE_TAIL = 0.1
 HIDDEN_SHARE = 0.1
 GRID_SIZE = 1201
-FALSE_BOUNDARIES, MOST_FALSE_BOUNDARIES = 0.005, 0.15
+FALSE_BOUNDARIES, MOST_FALSE_BOUNDARIES = 0.007, 0.15
 AXES: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {  # to x, and back to steps
     "log": (np.log1p, np.expm1),
     "linear": (np.array, np.array),

@@ -32,8 +32,8 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
-# False boundaries in a curve without any, by caution: counted in 2000 of `synthetic.random_trend`.
-FALSE_BOUNDARIES = {0.3: 0.16, 0.4: 0.08, 0.5: 0.04, 0.6: 0.018, 0.7: 0.008, 0.8: 0.004, 1.0: 0.002}
+# False boundaries in a curve without any, by caution: counted in 2000 of `synthetic.random_trend`, from 0.7 on in 3000.
+FALSE_BOUNDARIES = {0.3: 0.16, 0.4: 0.08, 0.5: 0.04, 0.6: 0.02, 0.7: 0.0095, 0.8: 0.0065, 1.0: 0.0025}
 MANY = 30  # checkpoints, the fewest that these had
 REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: covers 92 % in benchmarks/transitions.py
 # A flat stretch: its change is within FLAT_SIGMAS, or a small share of the stage's; its slope is surely below
