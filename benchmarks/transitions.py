@@ -11,7 +11,8 @@ widths, and coverage of its 90 % intervals. Beside it, on the same curves:
 * the published rule (Hoogland et al., arXiv 2402.02364): a Gaussian process with a squared-exponential kernel over
   ln t; boundaries are its plateaus, where |dλ̂/d ln t| is below 0.25, and its extrema;
 * PELT (Killick et al. 2012; ruptures): levels by least squares at the penalty 2 σ² ln n, moves from the middle of a
-  level to that of the next; levels of less than a twentieth of the run within a move are part of it.
+  level to that of the next; levels of less than a twentieth of the run within a move are part of it;
+* dynamic programming (ruptures): the best levels by least squares, told how many steps were planted; so only there.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ from tqdm import tqdm
 from llckit import detect_transitions
 from llckit.cli.commands import environment
 from llckit.transitions.scores import scores
-from llckit.transitions.synthetic import SyntheticCurve, random_planted, random_trend
+from llckit.transitions.synthetic import Planted, SyntheticCurve, random_planted, random_trend
 
 RESULTS = Path(__file__).parent / "results" / "transitions.json"
 PLATEAU = 0.25
 GRID = 1000
+TOLD = "dynamic programming, told how many"
 
 
 class Move(NamedTuple):
@@ -88,7 +90,7 @@ def published(curve: SyntheticCurve) -> list[Move]:
 
 def pelt(curve: SyntheticCurve) -> list[Move]:
     """Between the levels of PELT."""
-    x, count = np.log1p(curve.step), len(curve.step)
+    count = len(curve.step)
     sigma = np.median(np.abs(np.diff(curve.llc))) / 0.954  # of normal differences
     ends = (
         ruptures.Pelt(model="l2", min_size=2, jump=1).fit(curve.llc).predict(pen=2 * sigma**2 * np.log(count) + 1e-12)
@@ -100,8 +102,19 @@ def pelt(curve: SyntheticCurve) -> list[Move]:
         between = (level[2] - kept[-1][2]) * following > 0
         if not (between and level[1] - level[0] < count / 20):
             kept.append(level)
-    moves = []
-    for before, after in pairwise(kept):
+    return _between(curve, kept)
+
+
+def dynamic_programming(truth: Planted) -> list[Move]:
+    """Between the levels of the best segmentation with as many steps as were planted."""
+    ends = ruptures.Dynp(model="l2", min_size=2, jump=1).fit(truth.curve.llc).predict(n_bkps=len(truth.location))
+    means = [truth.curve.llc[first:last].mean() for first, last in zip([0, *ends], ends, strict=False)]
+    return _between(truth.curve, list(zip([0, *ends], ends, means, strict=False)))
+
+
+def _between(curve: SyntheticCurve, levels: Sequence[tuple[int, int, float]]) -> list[Move]:
+    x, moves = np.log1p(curve.step), []
+    for before, after in pairwise(levels):
         start, end = (float(x[(first + last - 1) // 2]) for first, last, _ in (before, after))
         middle = float(x[before[1] - 1] + x[after[0]]) / 2
         moves.append(_move(curve, start, end, after[2] - before[2], middle))
@@ -140,11 +153,12 @@ def false_alarms(curves: int) -> dict[str, Any]:
 
 def planted(curves: int) -> dict[str, Any]:
     """Scores by detector and signal-to-noise."""
-    results: dict[str, list[tuple[Any, Any]]] = {name: [] for name in DETECTORS}
+    results: dict[str, list[tuple[Any, Any]]] = {name: [] for name in [*DETECTORS, TOLD]}
     for seed in tqdm(range(curves), desc="planted", disable=None):
         truth = random_planted(seed)
         for name, detect in DETECTORS.items():
             results[name].append((detect(truth.curve), truth))
+        results[TOLD].append((dynamic_programming(truth), truth))
     ranges = {"below 5": (0, 5), "from 5": (5, 100), "from 10": (10, 100)}
     return {
         name: {
