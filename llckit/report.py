@@ -123,7 +123,7 @@ stage is of its kind among the curves that the noise allows. Intervals of steps 
 highlighted estimate failed one of its checks: do not rely on it, and doubt a stage that rests on it alone.</p>
 <h2>Critical exponents</h2>
 <p>One run cannot give critical exponents: they describe how a transition changes with the size of the system, so they
-need runs of several sizes (<code>llckit.finite_size_scaling</code> in Python).</p>"""
+need runs of several sizes (<code>llckit criticality RUNS.csv</code>).</p>"""
 
 BEHAVIORAL = """<h2>Behavioral LLC</h2>
 <p>Here every checkpoint is compared with its own outputs instead of the targets, so that it is a minimum of the loss by
