@@ -97,6 +97,7 @@ def test_what_moves_and_the_free_energy_are_told(tmp_path):
     text = written(tmp_path, make_curve(), stages)
     Page(text)
     assert "0.01</td>" in text
+    assert "0.01</td>" not in written(tmp_path / "without", make_curve(), STAGES)
     assert "<script>alert" not in text
     # 430 ln n = 2.5 n and 510 ln n = 0.02 n
     assert "wins from n = 1223 " in text
@@ -104,6 +105,7 @@ def test_what_moves_and_the_free_energy_are_told(tmp_path):
 
 
 def written(tmp_path, *arguments, **keywords):
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "report.html"
     write_report(path, *arguments, **keywords)
     return path.read_text(encoding="utf-8")

@@ -49,8 +49,9 @@ def transition_order(
     In this order:
 
     * First-order: the minimum of the Binder cumulant is below -1/3 and falls with the size, at least as N^0.25 (two
-      phases coexist, and it goes to -∞ with N; Vollmayr et al., Z. Phys. B 91, 113, 1993). Or ν* is 1 within its
-      error and below 1.25, and a peak of the specific heat, else of the susceptibility, grows as N^0.8 or faster.
+      phases coexist, and it goes to -∞ with N; Vollmayr et al., Z. Phys. B 91, 113, 1993). Or ν* is 1 within two
+      standard errors and these exclude 1.25, and a peak of the specific heat, else of the susceptibility, grows as
+      N^0.8 or faster.
     * Crossover: curves that change with size by a factor and a correction alone (κ = 1/ν* = 0) have the lower
       information criterion; or κ < 0.1; or the peak of the susceptibility saturates, `A N / (N + n)` fitting its
       heights better than `A N^p`, and grows by less than N^0.1 between the largest sizes.
@@ -187,7 +188,7 @@ def _coexistence(curves: Mapping[str, Curves], kappa: float, kappa_se: float) ->
             slope = _line(binder.log_size[lowest][deep], np.log(depth[deep]))[0] if deep.sum() > 1 else np.inf
             if slope > DEEPENING:
                 return f"The minimum of the Binder cumulant falls to {-depth[-1]:.2g} at the largest size: two phases."
-    if kappa > 1 / NEAR_ONE and kappa + 2 * kappa_se >= 1:
+    if kappa - 2 * kappa_se > 1 / NEAR_ONE and kappa + 2 * kappa_se >= 1:
         for name in ("specific_heat", "susceptibility"):
             if name in curves:
                 log_size, height = _peaks(curves[name])

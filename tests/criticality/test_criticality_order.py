@@ -3,6 +3,7 @@ import pytest
 from scipy.special import gammaln
 
 from llckit.criticality import transition_order
+from llckit.criticality.order import _coexistence, measured_curves
 from llckit.errors import InputError
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -88,6 +89,12 @@ def test_two_phases_are_first_order_with_and_without_a_binder_cumulant():
     found = transition_order(**without(two_phases(), "binder"))
     assert found.order == "first-order"
     assert "specific_heat" in found.reason
+
+
+def test_a_nu_star_that_is_hardly_known_is_no_sign_of_two_phases():
+    curves = measured_curves(**without(two_phases(), "binder") | {"se": None})
+    assert "two phases" in _coexistence(curves, kappa=1.0, kappa_se=0.05)
+    assert _coexistence(curves, kappa=1.0, kappa_se=0.2) == ""
 
 
 @pytest.mark.parametrize("data", [ising_chain(), smooth(0), smooth(1)], ids=["chain", "smooth", "smooth too"])
