@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llckit.llc import LLCCurve
-from llckit.plotting import check_new_file, is_doubtful, plot_curve, write_new_file
+from llckit.llc import LLCCurve, Spectrogram
+from llckit.plotting import check_new_file, is_doubtful, plot_curve, plot_spectrogram, write_new_file
+from llckit.transitions import detect_across_scales
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from llckit.transitions import Transition
 
 __all__ = ["write_report"]
@@ -56,6 +59,7 @@ def write_report(
     *,
     title: str = "llckit report",
     behavioral: LLCCurve | None = None,
+    spectrogram: Spectrogram | None = None,
     notes: Iterable[str] = (),
     metadata: Mapping[str, object] | None = None,
 ) -> None:
@@ -67,6 +71,7 @@ def write_report(
         transitions: its stages; may be empty.
         title: heading of the page.
         behavioral: a second curve over the same run, of the behavioral loss, drawn as a figure of its own.
+        spectrogram: estimates over the same run at several nβ, in which transitions are found across scales.
         notes: sentences to add.
         metadata: further settings by name, such as the data's size or the rule that chose nβ.
 
@@ -84,6 +89,7 @@ def write_report(
         _moves_table(transitions),
         _free_energy(transitions, curve.behavioral),
         _behavioral_section(behavioral),
+        _scales_section(spectrogram),
         "<h2>Diagnostics</h2>",
         _diagnostics(curve),
         "<h2>Settings</h2>",
@@ -131,6 +137,11 @@ construction: the behavioral LLC exists throughout training, and agrees with tha
 checkpoint is a minimum of that.</p>"""
 
 
+SCALES = """<p>At nβ the LLC sees what changes the loss by more than 1/nβ: small nβ shows the coarse structure of the
+model, large nβ the fine. A transition that shows at many scales changes the model at all of them.</p>"""
+NO_LINKS = "<p>No transition was found at any scale.</p>"
+
+
 def _loss_kind(curve: LLCCurve) -> str:
     return "behavioral loss" if curve.behavioral else "training loss"
 
@@ -174,18 +185,19 @@ def _figure(curve: LLCCurve, transitions: Sequence[Transition], name: str, loss_
     if len(values):
         description += f"The LLC lies between {_number(values.min(), 3)} and {_number(values.max(), 3)}. "
     description += f"Stages: {'; '.join(stages)}." if stages else "No stages are marked."
-    svg = _svg(curve, transitions, name, f"Loss and LLC of the {loss_kind} against the training step", description)
+    title = f"Loss and LLC of the {loss_kind} against the training step"
+    svg = _svg(plot_curve(curve, transitions), name, title, description)
     caption = f"Loss (above) and LLC of the {loss_kind} (below) against the training step"
     return (
         f"<figure>\n{svg}\n<figcaption>{caption}{', with its stages shaded' if stages else ''}.</figcaption>\n</figure>"
     )
 
 
-def _svg(curve: LLCCurve, transitions: Sequence[Transition], name: str, title: str, description: str) -> str:
+def _svg(plot: Figure, name: str, title: str, description: str) -> str:
     """The plot as an element: no prolog, no metadata, names of its own, scaled by the style sheet."""
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    plot_curve(curve, transitions).savefig(buffer, format="svg", metadata=no_metadata)
+    plot.savefig(buffer, format="svg", metadata=no_metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
@@ -322,6 +334,35 @@ def _behavioral_section(curve: LLCCurve | None) -> str:
         return ""
     figure = _figure(curve, (), "behavioral", "behavioral loss")
     return f"{BEHAVIORAL}\n{figure}\n<h3>Its diagnostics</h3>\n{_diagnostics(curve)}"
+
+
+def _scales_section(spectrogram: Spectrogram | None) -> str:
+    if spectrogram is None:
+        return ""
+    found = detect_across_scales(spectrogram)
+    low, high = _number(spectrogram.n_beta[0], 3), _number(spectrogram.n_beta[-1], 3)
+    title = "LLC over training step and scale of the loss"
+    description = (
+        f"{len(spectrogram)} checkpoints at {len(spectrogram.n_beta)} values of nβ from {low} to {high}. "
+        f"{len(found)} transitions are marked."
+    )
+    svg = _svg(plot_spectrogram(spectrogram, found), "scales", title, description)
+    parts = ["<h2>Scales</h2>", SCALES, f"<figure>\n{svg}\n<figcaption>{title}.</figcaption>\n</figure>"]
+    columns = ["transition", "kind", "steepest at step", "first to last of its scales", "nβ from", "nβ to", "scales"]
+    rows = [
+        [
+            str(index),
+            linked.kind,
+            _step(linked.location),
+            f"{_step(linked.location_range[0])}–{_step(linked.location_range[1])}",
+            _number(linked.n_beta[0], 3),
+            _number(linked.n_beta[-1], 3),
+            f"{len(linked.n_beta)} of {len(found.n_beta)}",
+        ]
+        for index, linked in enumerate(found, 1)
+    ]
+    parts.append(_table("Transitions, and the scales at which they are seen", columns, rows) if rows else NO_LINKS)
+    return "\n".join(parts)
 
 
 def _notes(notes: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome
+from llckit.llc import LLCCurve, Outcome, Spectrogram
 from llckit.report import write_report
 from llckit.transitions import Move, Transition
 
@@ -118,6 +118,19 @@ def full(tmp_path_factory):
     behavioral = replace(curve, behavioral=True)
     return written(
         folder, curve, STAGES, behavioral=behavioral, notes=["a <note>"], metadata={"samples": 924, "rule": "n/ln n"}
+    )
+
+
+def test_a_spectrogram_is_drawn_with_its_transitions(tmp_path):
+    curve = make_curve(steps=24)
+    rise = replace(curve, llc=np.where(curve.step > 100, 20.0, 10.0), mcse=None, llc_per_chain=None)
+    scales = [replace(rise, details=curve.details | {"n_beta": np.full(24, x)}) for x in (5.0, 50.0)]
+    page = Page(written(tmp_path, curve, (), spectrogram=Spectrogram(tuple(scales))))
+    assert page.count("svg") == 2
+    assert "2 of 2" in page.text
+    flat = [replace(one, llc=np.full(24, 10.0)) for one in scales]
+    assert "No transition was found at any scale" in written(
+        tmp_path / "flat", curve, (), spectrogram=Spectrogram(tuple(flat))
     )
 
 

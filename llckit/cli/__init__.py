@@ -33,6 +33,18 @@ def _parser() -> argparse.ArgumentParser:
         action.set_defaults(run=run)
         return action
 
+    def how_to_detect(action: argparse.ArgumentParser) -> None:
+        action.add_argument(
+            "--axis", choices=("log", "linear"), default="log", help="smooth over ln(step + 1), or the step"
+        )
+        action.add_argument(
+            "--false-boundaries",
+            type=float,
+            default=FALSE_BOUNDARIES,
+            metavar="RATE",
+            help=f"how many a curve without any may have on average (default {FALSE_BOUNDARIES})",
+        )
+
     action = add("demo", demo, "train a small net, record, estimate, detect and report")
     action.add_argument("name", nargs="?", default="grokking", choices=sorted(DEMOS), help="which (default: grokking)")
     action.add_argument("--out", metavar="DIR", help="folder for all results (default: demo-NAME)")
@@ -79,22 +91,18 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--n-beta", metavar="X", type=float, help="default: chosen at the first checkpoint")
     action.add_argument("--localization", type=float, metavar="X", help="default: likewise")
     action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+    how_to_detect(action)
     action.add_argument("--idle", type=float, metavar="SECONDS", help="end when nothing new has come for so long")
 
-    action = add("detect", commands.detect, "find the transitions of a curve")
-    action.add_argument("curve", metavar="CURVE.csv", help="columns step, loss, llc[, llc_se][, llc_chain_*]")
+    action = add("detect", commands.detect, "find the transitions of a curve, or of a spectrogram across its scales")
+    action.add_argument(
+        "curve",
+        metavar="CURVE.csv",
+        help="columns step, loss, llc[, llc_se][, llc_chain_*]; n_beta if there are several",
+    )
     action.add_argument("--json", action="store_true", help="one JSON document on stdout")
     action.add_argument("--plot", metavar="FILE.png", help="also draw the curve and its stages")
-    action.add_argument(
-        "--axis", choices=("log", "linear"), default="log", help="smooth over ln(step + 1), or the step"
-    )
-    action.add_argument(
-        "--false-boundaries",
-        type=float,
-        default=FALSE_BOUNDARIES,
-        metavar="RATE",
-        help=f"how many a curve without any may have on average (default {FALSE_BOUNDARIES})",
-    )
+    how_to_detect(action)
 
     action = add("criticality", criticality, "critical exponents from runs of several sizes, and the law ν* = 2 - α")
     action.add_argument(
@@ -110,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 
     action = add("report", commands.report, "one HTML page with the curve, its stages and its diagnostics")
     action.add_argument("source", metavar="STORE|CURVE.csv", help="a store that was estimated, or a curve")
+    action.add_argument("--spectrogram", metavar="CELLS.csv", help="estimates of the same run at several n_beta")
     action.add_argument("-o", "--out", required=True, metavar="REPORT.html")
     return parser
 

@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves
+from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves, read_curve
 from llckit.llc.execution import WorkerPool, dask_executor
 from llckit.llc.outcome import Z95
 from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
@@ -29,7 +29,7 @@ from llckit.report import free_energy, write_report
 from llckit.store import CheckpointStore, import_checkpoints
 from llckit.store.importers import checkpoints_by_step
 from llckit.toys import catalog
-from llckit.transitions import Transition, detect_transitions
+from llckit.transitions import Transition, detect_across_scales, detect_transitions
 
 
 def import_files(arguments: Namespace) -> int:
@@ -153,10 +153,12 @@ def _executor(arguments: Namespace) -> AbstractContextManager[Executor | None]:
 
 
 def detect(arguments: Namespace) -> int:
-    """`llckit detect CURVE.csv`: the transitions of a curve."""
+    """`llckit detect CURVE.csv`: the transitions of a curve, or of a spectrogram across its scales."""
     if arguments.plot is not None:
         check_new_file(arguments.plot)
-    curve = LLCCurve.from_csv(arguments.curve)
+    curve = read_curve(arguments.curve)
+    if isinstance(curve, Spectrogram):
+        return _detect_across_scales(curve, arguments)
     doubts = [] if curve.outcome is None else list(zip(curve.step.tolist(), curve.outcome, strict=True))
     for outcome, meaning in (
         (
@@ -181,20 +183,48 @@ def detect(arguments: Namespace) -> int:
     return 0
 
 
+def _detect_across_scales(spectrogram: Spectrogram, arguments: Namespace) -> int:
+    found = detect_across_scales(spectrogram, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
+    if arguments.plot is not None:
+        title = Path(arguments.curve).name
+        save_figure(plot_spectrogram(spectrogram, found, title=title), arguments.plot)
+    if arguments.json:
+        print(json.dumps(found.to_dict()))
+        return 0
+    if not len(found):
+        print(f"no transition found at any of {len(found.n_beta)} scales")
+        return 0
+    print(f"{'steepest at':>11}  {'kind':12} {'at its scales':>19}  nβ")
+    for linked in found:
+        low, high = linked.location_range
+        print(
+            f"{linked.location:11.0f}  {linked.kind:12} {f'{low:.0f} … {high:.0f}':>19}  {linked.n_beta[0]:.4g} … "
+            f"{linked.n_beta[-1]:.4g} ({len(linked.n_beta)} of {len(found.n_beta)} scales)"
+        )
+    return 0
+
+
 def report(arguments: Namespace) -> int:
-    """`llckit report STORE|CURVE.csv -o report.html`."""
+    """`llckit report STORE|CURVE.csv [--spectrogram CELLS.csv] -o report.html`."""
     check_new_file(arguments.out, [".html", ".htm"])
+    cells = None if arguments.spectrogram is None else Spectrogram.from_csv(arguments.spectrogram)
     source = Path(arguments.source)
     if source.is_dir() or source.suffix == ".h5":
         curves = kept_curves(CheckpointStore(source, create=False))
         if not curves:
             raise InputError(f"{source} has not been estimated yet; run llckit estimate {source} --task FILE.py:NAME")
     else:
-        curve = LLCCurve.from_csv(arguments.source)
+        curve = read_curve(arguments.source)
+        if isinstance(curve, Spectrogram):
+            raise InputError(
+                f"{source} is a spectrogram, of {len(curve.n_beta)} scales; a report needs a store or a curve, with "
+                f"--spectrogram {source} beside it"
+            )
         curves = {curve.behavioral: curve}
     main, second = curves.get(False, curves.get(True)), curves.get(True) if False in curves else None
     assert main is not None  # curves is not empty
-    write_report(arguments.out, main, detect_transitions(main), title=f"llckit: {source.name}", behavioral=second)
+    title = f"llckit: {source.name}"
+    write_report(arguments.out, main, detect_transitions(main), title=title, behavioral=second, spectrogram=cells)
     print(f"written to {arguments.out}")
     return 0
 

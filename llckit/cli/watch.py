@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -12,7 +13,8 @@ from llckit.errors import InputError
 from llckit.llc import LLCCurve, estimate_curve
 from llckit.posterior import behavioral_task, load_task
 from llckit.store import CheckpointStore
-from llckit.transitions import MIN_CHECKPOINTS, Transition, detect_transitions
+from llckit.transitions import FALSE_BOUNDARIES, MIN_CHECKPOINTS, Transition, detect_transitions
+from llckit.transitions.detect import checked_bound
 
 POLL = 2.0  # seconds between looks at the store
 
@@ -27,7 +29,7 @@ def follow(arguments: Namespace) -> int:
     if arguments.idle is not None and not arguments.idle > 0:
         raise InputError(f"--idle is {arguments.idle:g}, expected seconds above 0")
     seen: set[int] = set()
-    news = News()
+    news = News(arguments.axis, checked_bound(arguments.false_boundaries))
     last_change = time.monotonic()
     while True:
         steps = store.steps
@@ -47,10 +49,17 @@ def follow(arguments: Namespace) -> int:
 
 
 class News:
-    """What has been told about the transitions of a growing curve."""
+    """What has been told about the transitions of a growing curve.
 
-    def __init__(self) -> None:
+    Args:
+        axis: as for `detect_transitions`.
+        false_boundaries: likewise; the bound is that of one look, and a run is looked at often.
+    """
+
+    def __init__(self, axis: Literal["log", "linear"] = "log", false_boundaries: float = FALSE_BOUNDARIES) -> None:
         self.told: list[Transition] = []
+        self._axis: Literal["log", "linear"] = axis
+        self._false_boundaries = false_boundaries
 
     def of(self, curve: LLCCurve) -> list[str]:
         """What a longer curve changes: transitions that are new, and those that are no longer there.
@@ -64,7 +73,10 @@ class News:
         usable = np.isfinite(curve.llc) & curve.is_minimum & np.isfinite(curve.loss)
         if usable.sum() < MIN_CHECKPOINTS:
             return []
-        now, found = int(curve.step[-1]), list(detect_transitions(curve))
+        now, found = (
+            int(curve.step[-1]),
+            list(detect_transitions(curve, axis=self._axis, false_boundaries=self._false_boundaries)),
+        )
         lines = [_told(now, transition) for transition in found if not any(_same(transition, t) for t in self.told)]
         lines += [
             f"step {now}: the transition of type {before.kind} at {before.location:.0f} is withdrawn"

@@ -5,7 +5,7 @@ from llckit.llc.estimate import estimate_llc
 from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.profile import ScaleProfile, scale_profile
 from llckit.llc.run import estimate_curve, kept_curves
-from llckit.llc.spectrogram import Spectrogram
+from llckit.llc.spectrogram import Spectrogram, read_curve
 
 __all__ = [
     "LLCCurve",
@@ -16,5 +16,6 @@ __all__ = [
     "estimate_curve",
     "estimate_llc",
     "kept_curves",
+    "read_curve",
     "scale_profile",
 ]

@@ -113,15 +113,8 @@ class LLCCurve:
             recorded=_numbers(metadata),
         )
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write step, loss, llc, llc_se, llc_chain_0 …, the details and recorded_NAME …; a NaN is an empty cell.
-
-        Args:
-            path: a new file.
-
-        Raises:
-            InputError: the file exists, or its folder does not.
-        """
+    def columns(self) -> dict[str, Sequence[object] | np.ndarray]:
+        """What `to_csv` writes: one sequence of shape (steps,) by the name of its column."""
         chains = np.empty((len(self), 0)) if self.llc_per_chain is None else self.llc_per_chain
         columns: dict[str, Sequence[object] | np.ndarray] = {
             "step": self.step.tolist(),
@@ -136,7 +129,18 @@ class LLCCurve:
         if self.outcome is not None:
             columns["outcome"] = [outcome.value for outcome in self.outcome]
         columns["loss_kind"] = ["behavioral" if self.behavioral else "task"] * len(self)
-        write_table(path, columns)
+        return columns
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write step, loss, llc, llc_se, llc_chain_0 …, the details and recorded_NAME …; a NaN is an empty cell.
+
+        Args:
+            path: a new file.
+
+        Raises:
+            InputError: the file exists, or its folder does not.
+        """
+        write_table(path, self.columns())
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> LLCCurve:
@@ -151,7 +155,23 @@ class LLCCurve:
         Raises:
             InputError: no such file, a column missing, a cell that is no number, or steps not ascending.
         """
-        names, rows = read_table(path)
+        return cls.from_rows(path, *read_table(path))
+
+    @classmethod
+    def from_rows(cls, path: str | os.PathLike[str], names: Sequence[str], rows: Sequence[dict[str, str]]) -> LLCCurve:
+        """The same from a table that has been read.
+
+        Args:
+            path: of the table, for messages.
+            names: of its columns.
+            rows: what `read_table` gave, or some of it.
+
+        Returns:
+            The curve.
+
+        Raises:
+            InputError: as for `from_csv`.
+        """
         missing = [name for name in REQUIRED if name not in names]
         if missing:
             raise InputError(

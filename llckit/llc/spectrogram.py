@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.curve import LLCCurve, write_table
+from llckit.llc.curve import LLCCurve, read_table, table_column, write_table
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Spectrogram:
         return np.stack([curve.llc for curve in self.curves], axis=1)
 
     @property
-    def mcse(self) -> np.ndarray:
-        """Its standard error, shape (steps, scales)."""
-        return np.stack([_known(curve.mcse) for curve in self.curves], axis=1)
+    def mcse(self) -> np.ndarray | None:
+        """Its standard error, shape (steps, scales); None if unknown."""
+        return _stacked([curve.mcse for curve in self.curves])
 
     @property
     def llc_variance(self) -> np.ndarray:
@@ -62,9 +63,9 @@ class Spectrogram:
         return np.stack([curve.details["llc_variance"] for curve in self.curves], axis=1)
 
     @property
-    def llc_per_chain(self) -> np.ndarray:
-        """Shape (steps, scales, chains)."""
-        return np.stack([_known(curve.llc_per_chain) for curve in self.curves], axis=1)
+    def llc_per_chain(self) -> np.ndarray | None:
+        """Shape (steps, scales, chains); None if unknown."""
+        return _stacked([curve.llc_per_chain for curve in self.curves])
 
     @property
     def is_minimum(self) -> np.ndarray:
@@ -75,7 +76,7 @@ class Spectrogram:
         return len(self.step)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line a cell, with columns step, loss, n_beta, localization, llc, llc_se, llc_variance, outcome.
+        """Write one line a cell, with the columns of a curve; n_beta tells the scales apart.
 
         Args:
             path: a new file.
@@ -83,25 +84,62 @@ class Spectrogram:
         Raises:
             InputError: the file exists, or its folder does not.
         """
-        rows = [
+        tables = [curve.columns() for curve in self.curves]
+        write_table(
+            path,
             {
-                "step": step,
-                "loss": loss,
-                "n_beta": curve.details["n_beta"][i],
-                "localization": curve.details["localization"][i],
-                "llc": curve.llc[i],
-                "llc_se": _known(curve.mcse)[i],
-                "llc_variance": curve.details["llc_variance"][i],
-                "outcome": "" if curve.outcome is None else curve.outcome[i].value,
-                "loss_kind": "behavioral" if curve.behavioral else "task",
-            }
-            for i, (step, loss) in enumerate(zip(self.step.tolist(), self.loss.tolist(), strict=True))
-            for curve in self.curves
-        ]
-        write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+                name: [cell for row in zip(*(t[name] for t in tables), strict=True) for cell in row]
+                for name in tables[0]
+            },
+        )
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> Spectrogram:
+        """Read a spectrogram from a file with columns step, loss, llc, n_beta and any others of a curve.
+
+        Args:
+            path: a CSV file with a header, one line a cell.
+
+        Returns:
+            The spectrogram.
+
+        Raises:
+            InputError: no such file, a column missing, fewer than two scales, a cell that is missing, or what
+                `LLCCurve.from_csv` refuses.
+        """
+        names, rows = read_table(path)
+        if "n_beta" not in names:
+            raise InputError(f"{path} has no column n_beta, which tells the scales of a spectrogram apart")
+        n_beta = table_column(path, rows, "n_beta")
+        scales = np.unique(n_beta)
+        if len(scales) < 2 or not np.isfinite(scales).all():
+            raise InputError(f"{path}: n_beta takes the values {scales.tolist()}; a spectrogram needs two or more")
+        parts = [[row for row, at in zip(rows, n_beta, strict=True) if at == scale] for scale in scales]
+        curves = tuple(LLCCurve.from_rows(path, names, part) for part in parts)
+        if any(not np.array_equal(curve.step, curves[0].step) for curve in curves):
+            raise InputError(f"{path}: the scales hold different steps; expected one line for each step at each n_beta")
+        return cls(curves)
 
 
-def _known(column: np.ndarray | None) -> np.ndarray:
-    if column is None:
-        raise InputError("a curve of the spectrogram has no errors or chains; expected what estimate_curve gives")
-    return column
+def read_curve(path: str | os.PathLike[str]) -> LLCCurve | Spectrogram:
+    """Read what `llckit estimate --out` wrote: a spectrogram if a step comes at several nβ, else a curve.
+
+    Args:
+        path: a CSV file with a header.
+
+    Returns:
+        The one or the other.
+
+    Raises:
+        InputError: it holds neither.
+    """
+    names, rows = read_table(path)
+    seen: dict[str, str] = {}
+    if {"step", "n_beta"} <= {*names} and any(seen.setdefault(r["step"], r["n_beta"]) != r["n_beta"] for r in rows):
+        return Spectrogram.from_csv(path)
+    return LLCCurve.from_rows(path, names, rows)
+
+
+def _stacked(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [column for column in columns if column is not None]
+    return np.stack(known, axis=1) if len(known) == len(columns) else None

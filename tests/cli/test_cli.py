@@ -295,6 +295,36 @@ def test_several_scales_make_a_spectrogram(workplace, tmp_path, capsys):
     assert "expected ascending numbers" in capsys.readouterr().err
 
 
+def test_detect_links_transitions_across_the_scales_of_a_table(tmp_path, capsys):
+    cells, steps = tmp_path / "cells.csv", [round(1.25**k) for k in range(8, 48)]
+    rise = [(1, 5.0, steps), (10, 5.0, steps), (100, 5.0, [])]  # the finest scale shows nothing
+    rows = [
+        f"{step},{3 - (step > 200)},{base + 20 * (step > 200 and step in seen) + 0.1 * (i % 3)},{n_beta}"
+        for n_beta, base, seen in rise
+        for i, step in enumerate(steps)
+    ]
+    cells.write_text("\n".join(["step,loss,llc,n_beta", *rows]))
+    picture = tmp_path / "cells.png"
+    assert main(["detect", str(cells), "--json", "--plot", str(picture)]) == 0
+    (linked,) = json.loads(capsys.readouterr().out)["transitions"]
+    assert linked["n_beta"] == [1, 10]
+    assert linked["kind"] == "A"
+    assert 150 < linked["location"] < 260
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["detect", str(cells)]) == 0
+    assert "2 of 3 scales" in capsys.readouterr().out
+    curve = tmp_path / "curve.csv"
+    curve.write_text("\n".join(["step,loss,llc,n_beta", *rows[: len(steps)]]))
+    page = tmp_path / "report.html"
+    assert main(["report", str(cells), "-o", str(page)]) == 2
+    assert "--spectrogram" in capsys.readouterr().err
+    assert main(["report", str(curve), "--spectrogram", str(curve), "-o", str(page)]) == 2
+    assert "two or more" in capsys.readouterr().err
+    assert not page.exists()
+    assert main(["report", str(curve), "--spectrogram", str(cells), "-o", str(page)]) == 0
+    assert "2 of 3" in page.read_text(encoding="utf-8")
+
+
 def test_detect_leaves_out_what_is_no_llc(tmp_path, capsys):
     rows = [f"{10 * i},{3 - i / 10},{5 - (30 if i < 3 else 0)},{kind}" for i, kind in enumerate(NO_MINIMA)]
     (tmp_path / "c.csv").write_text("\n".join(["step,loss,llc,outcome", *rows]))

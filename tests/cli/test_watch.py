@@ -42,10 +42,21 @@ def test_each_transition_is_told_once_with_its_delay():
     assert news.summary().startswith("transitions: A ")
 
 
+def test_a_stricter_bound_tells_later():
+    step = np.unique(np.geomspace(1, 20_000, 80).round()) - 1
+    planted = planted_curve(step, [2000], [-6], [-0.02], llc_noise=1.0, loss_noise=0.01)
+
+    def told_at(bound):
+        news = watch.News(false_boundaries=bound)
+        return next(k for k in range(1, len(step) + 1) if news.of(curve(k, planted.llc, planted.loss, step)))
+
+    assert told_at(1e-5) > told_at(0.1)
+
+
 def test_a_transition_that_goes_away_is_withdrawn(monkeypatch):
     step, flat = np.arange(10), np.zeros(10)
     moves = list(lk.detect_transitions(planted_curve(np.arange(200), [30], [20], [-3], llc_noise=0.1)))
-    monkeypatch.setattr(watch, "detect_transitions", lambda _: moves)
+    monkeypatch.setattr(watch, "detect_transitions", lambda _, **__: moves)
     news = watch.News()
     assert len(news.of(curve(10, flat, flat, step))) == 1
     assert news.of(curve(10, flat, flat, step)) == []
@@ -108,6 +119,7 @@ def test_checkpoints_are_estimated_as_they_appear(place, capsys, monkeypatch):
         (["missing.ckpts", "--task", "task.py:task"], "missing.ckpts does not exist"),
         (["run.h5", "--task", "task.py:task"], "to which nothing is added"),
         (["run.ckpts", "--task", "task.py:task", "--idle", "0"], "--idle is 0"),
+        (["run.ckpts", "--task", "task.py:task", "--false-boundaries", "2"], "at most 0.15"),
         (["run.ckpts", "--task", "task.py:nothing"], "does not define nothing"),
     ],
 )

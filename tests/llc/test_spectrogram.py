@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import llckit as lk
+from llckit.llc import Spectrogram, read_curve
 
 QUICK = {"num_chains": 2, "num_burnin": 4, "num_draws": 8, "progress": False}
 
@@ -60,6 +61,53 @@ def test_its_table_has_a_line_a_cell(store, task, tmp_path):
     np.testing.assert_array_equal([float(row["llc"]) for row in rows], found.llc.ravel())
     with pytest.raises(lk.InputError, match="exists already"):
         found.to_csv(tmp_path / "cells.csv")
+
+
+def test_its_table_is_read_back_whole_whatever_the_order_of_its_lines(store, task, tmp_path):
+    found = lk.estimate_curve(store, task, n_beta=[1.0, 10.0], **QUICK)
+    found.to_csv(tmp_path / "cells.csv")
+    header, *lines = (tmp_path / "cells.csv").read_text().splitlines()
+    (tmp_path / "scales.csv").write_text("\n".join([header, *lines[1::2], *lines[::2]]))
+    for name in ("cells.csv", "scales.csv"):
+        read = read_curve(tmp_path / name)
+        assert isinstance(read, Spectrogram)
+        for column in ("step", "loss", "n_beta", "llc", "mcse", "llc_variance", "llc_per_chain", "is_minimum"):
+            np.testing.assert_array_equal(getattr(read, column), getattr(found, column))
+        assert read.localization == found.localization
+    found.curves[0].to_csv(tmp_path / "curve.csv")
+    assert isinstance(read_curve(tmp_path / "curve.csv"), lk.LLCCurve)
+    with pytest.raises(lk.InputError, match="two or more"):
+        Spectrogram.from_csv(tmp_path / "curve.csv")
+
+
+CELLS = ["0,1,5,1", "0,1,6,10", "3,1,4,1", "3,1,7,10"]
+
+
+def test_a_strangers_table_needs_no_more_than_four_columns(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("\n".join(["step,loss,llc,n_beta", *CELLS]))
+    read = read_curve(path)
+    assert isinstance(read, Spectrogram)
+    assert read.llc.tolist() == [[5, 6], [4, 7]]
+    assert read.mcse is None
+    assert read.llc_per_chain is None
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "message"),
+    [
+        ("step,loss,llc,n_beta", CELLS[:3], "different steps"),
+        ("step,loss,llc,n_beta", [*CELLS, "3,1,7,10"], "each once"),
+        ("step,loss,llc,n_beta", [*CELLS, "4,1,7,"], "n_beta takes the values"),
+        ("step,loss,llc,scale", CELLS, "no column n_beta"),
+        ("step,loss,lambda,n_beta", CELLS, "no column llc"),
+    ],
+)
+def test_incomplete_tables_are_refused(tmp_path, header, lines, message):
+    path = tmp_path / "cells.csv"
+    path.write_text("\n".join([header, *lines]))
+    with pytest.raises(lk.InputError, match=message):
+        Spectrogram.from_csv(path)
 
 
 @pytest.mark.parametrize("wrong", [[], [2.0, 1.0], [-1.0, 1.0]])
