@@ -3,7 +3,10 @@
     python benchmarks/hidden_transitions.py [--curves DIR] [--out benchmarks/results/hidden_transitions.json]
 
 Staircase: a deep linear net that learns four modes one after another, 150 checkpoints, behavioral LLC; where each rise
-is found beside its known time, and what λ̂ rests at beside the rank-k values. Grokking: addition modulo 43 from five
+is found beside its known time, and what λ̂ rests at beside the rank-k values. Two times are known: when the mode stands
+half-way, in closed form, and when λ̂ at the nβ and γ of the curve is steepest, which is earlier, since λ̂ rises as soon
+as a mode shows above the scale 1/nβ. The second comes from the closed form of the weights and an exact Gibbs sampler,
+without training, checkpoints or any of our samplers. Grokking: addition modulo 43 from five
 seeds, with the settings of `llckit demo`; what is found in the whole curve, and from which step on a transition of type
 B is told of if the curve is followed checkpoint by checkpoint, beside the step at which the test accuracy passes 90 %.
 Curves are kept in the folder DIR, and a second start goes on from there. One to two hours on one core.
@@ -12,6 +15,7 @@ Curves are kept in the folder DIR, and a second start goes on from there. One to
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,17 +23,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import llckit as lk
 from llckit.cli.commands import environment
 from llckit.plotting import plot_curve, save_figure
 from llckit.toys import TrainingRun, deep_linear_llc, modular_addition, staircase, staircase_rise, train
-from llckit.toys.training import STAIRCASE_MODES, STAIRCASE_WIDTHS
+from llckit.toys.training import STAIRCASE_MODES, STAIRCASE_START, STAIRCASE_WIDTHS
 
 RESULTS = Path(__file__).parent / "results" / "hidden_transitions.json"
 SEEDS = range(5)
 CHECKPOINTS = 150  # of the staircase
 ACCURATE = 0.9
+SWEEPS, SWEEP_CHAINS = 600, 64
+
+Array = NDArray[np.float64]
 
 
 def curve_of(name: str, run: TrainingRun, steps: list[int], folder: Path, behavioral: bool, **settings: Any) -> Any:
@@ -65,15 +73,79 @@ def until(curve: lk.LLCCurve, count: int) -> lk.LLCCurve:
     )
 
 
+def weights_at(times: Array) -> tuple[Array, Array]:
+    """The two layers along the closed form, up to rotations, shapes (times, 1, 5, 5) and (times, 1, 7, 5)."""
+    strengths, rate = np.array(STAIRCASE_MODES), 4 * 2e-3  # as in `staircase_rise`
+    grown = np.exp(rate * np.outer(times, strengths))
+    roots = np.sqrt(strengths * grown / (grown - 1 + strengths / STAIRCASE_START))
+    n, h, m = STAIRCASE_WIDTHS
+    first, second = np.zeros((len(times), 1, h, n)), np.zeros((len(times), 1, m, h))
+    for mode in range(len(strengths)):
+        first[:, 0, mode, mode] = second[:, 0, mode, mode] = roots[:, mode]
+    return first, second
+
+
+def exact_llc(times: Array, n_beta: float, localization: float) -> tuple[Array, Array]:
+    """nβ E‖BA − B₀A₀‖² under exp(−nβ ‖BA − B₀A₀‖² − γ/2 ‖A − A₀‖² − γ/2 ‖B − B₀‖²).
+
+    Given A, B is Gaussian, and the other way round: both are drawn exactly in turn, and the energy is averaged over B
+    in closed form. All times see the same random numbers, so that λ̂ is smooth in time.
+
+    Args:
+        times: steps, shape (times,).
+        n_beta: nβ.
+        localization: γ.
+
+    Returns:
+        λ̂ and its standard error, shape (times,) each.
+    """
+    random = np.random.default_rng(0)
+    first_0, second_0 = weights_at(times)
+    product, hidden = second_0 @ first_0, np.eye(first_0.shape[-2])
+
+    def drawn(mean: Array, precision: Array) -> Array:
+        """Rows with this precision."""
+        noise = random.standard_normal((SWEEP_CHAINS, *mean.shape[-2:]))
+        return mean + noise @ np.linalg.inv(np.linalg.cholesky(precision))
+
+    first, energies = np.repeat(first_0, SWEEP_CHAINS, axis=1), []
+    for sweep in range(SWEEPS):
+        precision = 2 * n_beta * first @ first.swapaxes(-1, -2) + localization * hidden
+        covariance = np.linalg.inv(precision)
+        mean = (2 * n_beta * product @ first.swapaxes(-1, -2) + localization * second_0) @ covariance
+        if sweep >= SWEEPS // 5:
+            spread = mean.shape[-2] * (first * (covariance @ first)).sum((-1, -2))
+            energies.append(n_beta * (((mean @ first - product) ** 2).sum((-1, -2)) + spread))
+        second = drawn(mean, precision)
+        precision = 2 * n_beta * second.swapaxes(-1, -2) @ second + localization * hidden
+        mean = np.linalg.solve(precision, 2 * n_beta * second.swapaxes(-1, -2) @ product + localization * first_0)
+        first = drawn(mean.swapaxes(-1, -2), precision).swapaxes(-1, -2)
+    chains = np.stack(energies).mean(axis=0)
+    return chains.mean(axis=1), chains.std(axis=1, ddof=1) / np.sqrt(SWEEP_CHAINS)
+
+
+def known_rises(n_beta: float, localization: float) -> list[float]:
+    """The step before each half-way time, and after the last rise, at which λ̂ is steepest in ln(step + 1)."""
+    half_way = [staircase_rise(mode) for mode in range(len(STAIRCASE_MODES))]
+    times = np.geomspace(half_way[0] / 3, half_way[-1], 300)
+    slopes = np.gradient(exact_llc(times, n_beta, localization)[0], np.log1p(times))
+    slopes = np.convolve(slopes, np.full(5, 0.2), "same")  # less than a spacing of checkpoints
+    ends = [times[0], *half_way]
+    inside = [np.flatnonzero((times > low) & (times < high)) for low, high in itertools.pairwise(ends)]
+    return [float(times[here[slopes[here].argmax()]]) for here in inside]
+
+
 def score_staircase(curve: lk.LLCCurve) -> dict[str, Any]:
     """Rises beside their times, in checkpoint spacings; rests beside rank-k values."""
     found = list(lk.detect_transitions(curve))
     times = [staircase_rise(mode) for mode in range(len(STAIRCASE_MODES))]
+    n_beta, localization = (float(curve.details[name][0]) for name in ("n_beta", "localization"))
+    rises = known_rises(n_beta, localization)
     known = [deep_linear_llc(STAIRCASE_WIDTHS, rank)[0] for rank in range(1, len(STAIRCASE_MODES) + 1)]
     rows = []
-    for rank, (time, llc) in enumerate(zip(times, known, strict=True), 1):
-        nearest = min(found, key=lambda t: abs(np.log(t.location / time)), default=None)
-        gap = int(np.searchsorted(curve.step, time))
+    for rank, (time, rise, llc) in enumerate(zip(times, rises, known, strict=True), 1):
+        nearest = min(found, key=lambda t: abs(np.log(t.location / rise)), default=None)
+        gap = int(np.searchsorted(curve.step, rise))
         spacing = float(curve.step[min(gap, len(curve) - 1)] - curve.step[gap - 1])
         next_time = times[rank] if rank < len(times) else 1.5 * curve.step[-1]
         # half-way, in ln t, between this rise and the next
@@ -81,16 +153,19 @@ def score_staircase(curve: lk.LLCCurve) -> dict[str, Any]:
         rows.append(
             {
                 "mode": rank,
-                "known step": time,
+                "half-way step": time,
+                "known step": rise,
                 "found": None if nearest is None else nearest.location,
                 "interval": None if nearest is None else nearest.location_interval,
                 "kind": None if nearest is None else nearest.kind,
-                "spacings off": None if nearest is None else (nearest.location - time) / spacing,
+                "spacings off": None if nearest is None else (nearest.location - rise) / spacing,
+                "spacings off half-way": None if nearest is None else (nearest.location - time) / spacing,
                 "llc": llc,
                 "rests at": float(np.nanmean(curve.llc[rests])) if rests.any() else None,
             }
         )
-    return {"rises": rows, "transitions": [asdict(t) for t in found], "checkpoints": len(curve)}
+    at_scale = {"n_beta": n_beta, "localization": localization, "checkpoints": len(curve)}
+    return at_scale | {"rises": rows, "transitions": [asdict(t) for t in found]}
 
 
 def score_grokking(curve: lk.LLCCurve) -> dict[str, Any]:
