@@ -118,7 +118,7 @@ def exact_llc(times: Array, n_beta: float, localization: float) -> tuple[Array, 
             energies.append(n_beta * (((mean @ first - product) ** 2).sum((-1, -2)) + spread))
         second = drawn(mean, precision)
         precision = 2 * n_beta * second.swapaxes(-1, -2) @ second + localization * hidden
-        mean = np.linalg.solve(precision, 2 * n_beta * second.swapaxes(-1, -2) @ product + localization * first_0)
+        mean = np.linalg.inv(precision) @ (2 * n_beta * second.swapaxes(-1, -2) @ product + localization * first_0)
         first = drawn(mean.swapaxes(-1, -2), precision).swapaxes(-1, -2)
     chains = np.stack(energies).mean(axis=0)
     return chains.mean(axis=1), chains.std(axis=1, ddof=1) / np.sqrt(SWEEP_CHAINS)
