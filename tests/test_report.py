@@ -142,8 +142,8 @@ def test_the_answer_comes_first_and_is_plain(full):
 
 
 def test_tables_hold_every_stage_and_every_checkpoint(full):
-    stages, behavioral, diagnostics, settings = Page(full).tables
-    assert len(stages) == 1 + len(STAGES)
+    stages, exponents, behavioral, diagnostics, settings = Page(full).tables
+    assert len(stages) == len(exponents) == 1 + len(STAGES)
     assert len(behavioral) == len(diagnostics) == 1 + 16
     assert len(settings) == 7
     text = Page(full).text
@@ -158,7 +158,17 @@ def test_tables_hold_every_stage_and_every_checkpoint(full):
         "chains 2",
     ):
         assert word in text
-    assert "One run cannot give critical exponents" in text
+
+
+def test_exponents_are_inconclusive_and_what_would_decide_is_told(full, tmp_path):
+    text = Page(full).text
+    assert text.count("inconclusive") == 1 + len(STAGES)
+    for index in range(1, len(STAGES) + 1):
+        assert f"Stage {index}: One run has one size" in text
+    assert "20 seeds of each" in text
+    assert "Critical exponents" not in written(tmp_path, make_curve(), ())
+    foreign = replace(make_curve(), details={}, mcse=None)
+    assert "inconclusive" in written(tmp_path / "foreign", foreign, STAGES)
 
 
 def test_nothing_outside_the_page_is_asked_for(full):
@@ -175,7 +185,7 @@ def test_the_page_speaks_to_screen_readers_and_small_screens(full):
     assert ("html", {"lang": "en"}) in page.tags
     assert next(tag for tag, _ in page.tags if re.fullmatch(r"h\d", tag)) == "h1"
     assert page.count("h1") == 1
-    assert page.count("caption") == page.count("table") == 4
+    assert page.count("caption") == page.count("table") == 5
     images = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert len(images) == 2
     for attributes in images:
@@ -210,7 +220,7 @@ def test_failed_estimates_stand_out_with_advice(tmp_path):
     outcome[2], outcome[4], outcome[6] = Outcome.NOT_A_MINIMUM, Outcome.BUDGET_EXHAUSTED, Outcome.DIVERGED
     llc[6] = np.nan
     page = Page(written(tmp_path, replace(curve, outcome=tuple(outcome), llc=llc), STAGES))
-    assert [row for row, mark in enumerate(page.tables[1][1:]) if mark == "doubtful"] == [2, 6]
+    assert [row for row, mark in enumerate(page.tables[2][1:]) if mark == "doubtful"] == [2, 6]
     assert "2 of the 16 estimates failed a check" in page.text
     for kind in (Outcome.NOT_A_MINIMUM, Outcome.DIVERGED, Outcome.BUDGET_EXHAUSTED):
         assert kind.advice in page.text
@@ -243,7 +253,7 @@ def test_more_stages_than_ordinals(tmp_path):
 
 
 def test_existing_and_unsuitable_paths_are_refused_before_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("llckit.report.plot_curve", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("llckit.report.page.run_figure", lambda *_: pytest.fail("work was done"))
     existing = tmp_path / "report.html"
     existing.write_text("precious")
     for path, message in (

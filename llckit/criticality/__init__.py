@@ -5,6 +5,7 @@ from llckit.criticality.exponents import PowerLaw, fit_power_law
 from llckit.criticality.heat_capacity import HeatPeak, Thermodynamics, thermodynamics, thermodynamics_from_moments
 from llckit.criticality.hyperscaling import HyperscalingTest, hyperscaling_test
 from llckit.criticality.lagrangian import LagrangianAt, LearningLagrangian, learning_lagrangian
+from llckit.criticality.local_exponents import LocalExponents, local_exponents
 from llckit.criticality.order import TransitionOrder, transition_order
 from llckit.criticality.relations import ScalingRelation, scaling_relations
 from llckit.criticality.scaling_functions import ScalingForm, ScalingFunctions, compare_scaling_functions
@@ -16,6 +17,7 @@ __all__ = [
     "HyperscalingTest",
     "LagrangianAt",
     "LearningLagrangian",
+    "LocalExponents",
     "PowerLaw",
     "ScalingForm",
     "ScalingFunctions",
@@ -28,6 +30,7 @@ __all__ = [
     "fit_power_law",
     "hyperscaling_test",
     "learning_lagrangian",
+    "local_exponents",
     "scaling_relations",
     "thermodynamics",
     "thermodynamics_from_moments",

@@ -1,0 +1,20 @@
+"""Pictures of a curve, a spectrogram and a collapse. Needs matplotlib, the extra `plot`.
+
+Figures are made with matplotlib's object-oriented interface, so nothing here touches pyplot or a window.
+"""
+
+from llckit.plotting.collapse import plot_collapse
+from llckit.plotting.curve import plot_curve
+from llckit.plotting.files import check_new_file, save_figure, write_new_file
+from llckit.plotting.spectrogram import plot_spectrogram
+from llckit.plotting.style import is_doubtful
+
+__all__ = [
+    "check_new_file",
+    "is_doubtful",
+    "plot_collapse",
+    "plot_curve",
+    "plot_spectrogram",
+    "save_figure",
+    "write_new_file",
+]

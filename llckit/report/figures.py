@@ -1,0 +1,62 @@
+"""Figures as elements of the page, which scale with it and speak to screen readers."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llckit.llc import LLCCurve
+from llckit.plotting import plot_curve
+from llckit.report.cells import number, step_cell
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from llckit.transitions import Transition
+
+
+def loss_kind(curve: LLCCurve) -> str:
+    """Which loss a curve is of, in words."""
+    return "behavioral loss" if curve.behavioral else "training loss"
+
+
+def run_figure(curve: LLCCurve, transitions: Sequence[Transition], name: str, loss_kind: str) -> str:
+    """Loss and LLC of a curve with its stages shaded, and a description for those who do not see it."""
+    stages = [
+        f"{'hidden ' if stage.hidden else ''}{'' if stage.kind == 'unclassified' else 'type '}{stage.kind} from step "
+        f"{step_cell(stage.start)} to {step_cell(stage.end)}"
+        for stage in transitions
+    ]
+    description = f"{len(curve)} checkpoints, steps {step_cell(curve.step[0])} to {step_cell(curve.step[-1])}. "
+    values = curve.llc[np.isfinite(curve.llc)]
+    if len(values):
+        description += f"The LLC lies between {number(values.min(), 3)} and {number(values.max(), 3)}. "
+    description += f"Stages: {'; '.join(stages)}." if stages else "No stages are marked."
+    title = f"Loss and LLC of the {loss_kind} against the training step"
+    svg = svg_element(plot_curve(curve, transitions), name, title, description)
+    caption = f"Loss (above) and LLC of the {loss_kind} (below) against the training step"
+    return (
+        f"<figure>\n{svg}\n<figcaption>{caption}{', with its stages shaded' if stages else ''}.</figcaption>\n</figure>"
+    )
+
+
+def svg_element(plot: Figure, name: str, title: str, description: str) -> str:
+    """The plot as an element: no prolog, no metadata, names of its own, scaled by the style sheet."""
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    plot.savefig(buffer, format="svg", metadata=no_metadata)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    opening, rest = text.split(">", 1)
+    opening = re.sub(r'\s(width|height)="[^"]*"', "", opening)
+    labels = f'role="img" aria-labelledby="{name}-title {name}-description"'
+    return (
+        f'{opening} {labels}>\n<title id="{name}-title">{escape(title)}</title>\n'
+        f'<desc id="{name}-description">{escape(description)}</desc>{rest}'
+    )
