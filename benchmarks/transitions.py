@@ -12,7 +12,8 @@ widths, and coverage of its 90 % intervals. Beside it, on the same curves:
   ln t; boundaries are its plateaus, where |dλ̂/d ln t| is below 0.25, and its extrema;
 * PELT (Killick et al. 2012; ruptures): levels by least squares at the penalty 2 σ² ln n, moves from the middle of a
   level to that of the next; levels of less than a twentieth of the run within a move are part of it;
-* dynamic programming (ruptures): the best levels by least squares, told how many steps were planted; so only there.
+* dynamic programming (ruptures): the best levels by least squares, as many as Schwarz's criterion asks for, of at most
+  9, with the same rule for short ones; and once more told how many steps were planted, which nobody knows.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from llckit.transitions.synthetic import Planted, SyntheticCurve, random_planted
 RESULTS = Path(__file__).parent / "results" / "transitions.json"
 PLATEAU = 0.25
 GRID = 1000
+MOST_STEPS = 8
 TOLD = "dynamic programming, told how many"
 
 
@@ -95,21 +97,40 @@ def pelt(curve: SyntheticCurve) -> list[Move]:
     ends = (
         ruptures.Pelt(model="l2", min_size=2, jump=1).fit(curve.llc).predict(pen=2 * sigma**2 * np.log(count) + 1e-12)
     )
-    levels = [(first, last, curve.llc[first:last].mean()) for first, last in zip([0, *ends], ends, strict=False)]
+    return _between(curve, _without_short(_levels(curve, ends), count))
+
+
+def _levels(curve: SyntheticCurve, ends: Sequence[int]) -> list[tuple[int, int, float]]:
+    return [(first, last, curve.llc[first:last].mean()) for first, last in zip([0, *ends], ends, strict=False)]
+
+
+def _without_short(levels: list[tuple[int, int, float]], count: int) -> list[tuple[int, int, float]]:
+    """Without the levels that are steps on the way from one to another."""
     kept = levels[:1]
     for index, level in enumerate(levels[1:], 1):
         following = levels[index + 1][2] - level[2] if index + 1 < len(levels) else 0.0
         between = (level[2] - kept[-1][2]) * following > 0
         if not (between and level[1] - level[0] < count / 20):
             kept.append(level)
-    return _between(curve, kept)
+    return kept
 
 
-def dynamic_programming(truth: Planted) -> list[Move]:
+def dynamic_programming(curve: SyntheticCurve) -> list[Move]:
+    """Between the levels of the best segmentation, with as many steps as Schwarz's criterion asks for."""
+    count, search = len(curve.step), ruptures.Dynp(model="l2", min_size=2, jump=1).fit(curve.llc)
+    found = [_levels(curve, search.predict(n_bkps=steps) if steps else [count]) for steps in range(MOST_STEPS, -1, -1)]
+
+    def information(levels: list[tuple[int, int, float]]) -> float:
+        squares = sum(((curve.llc[first:last] - mean) ** 2).sum() for first, last, mean in levels)
+        return count * np.log(squares + 1e-12) + 2 * len(levels) * np.log(count)  # a level and a place each
+
+    return _between(curve, _without_short(min(found, key=information), count))
+
+
+def told_how_many(truth: Planted) -> list[Move]:
     """Between the levels of the best segmentation with as many steps as were planted."""
-    ends = ruptures.Dynp(model="l2", min_size=2, jump=1).fit(truth.curve.llc).predict(n_bkps=len(truth.location))
-    means = [truth.curve.llc[first:last].mean() for first, last in zip([0, *ends], ends, strict=False)]
-    return _between(truth.curve, list(zip([0, *ends], ends, means, strict=False)))
+    search = ruptures.Dynp(model="l2", min_size=2, jump=1).fit(truth.curve.llc)
+    return _between(truth.curve, _levels(truth.curve, search.predict(n_bkps=len(truth.location))))
 
 
 def _between(curve: SyntheticCurve, levels: Sequence[tuple[int, int, float]]) -> list[Move]:
@@ -130,6 +151,7 @@ DETECTORS: dict[str, Callable[[SyntheticCurve], Sequence[Any]]] = {
     "llckit": detect_transitions,
     "published rule": published,
     "PELT": pelt,
+    "dynamic programming": dynamic_programming,
 }
 
 
@@ -158,7 +180,7 @@ def planted(curves: int) -> dict[str, Any]:
         truth = random_planted(seed)
         for name, detect in DETECTORS.items():
             results[name].append((detect(truth.curve), truth))
-        results[TOLD].append((dynamic_programming(truth), truth))
+        results[TOLD].append((told_how_many(truth), truth))
     ranges = {"below 5": (0, 5), "from 5": (5, 100), "from 10": (10, 100)}
     return {
         name: {
