@@ -42,6 +42,7 @@ def measure(store: Path, out: Path, behavioral: bool) -> dict[str, Any]:
     picture = out / f"spectrogram_{'behavioral' if behavioral else 'loss'}.png"
     picture.unlink(missing_ok=True)
     save_figure(plot_spectrogram(found, title=f"Grokking: addition modulo 43 ({name})"), picture)
+    assert found.mcse is not None  # it was estimated here
     return {
         "loss": name,
         "step": found.step.tolist(),

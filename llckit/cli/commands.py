@@ -168,6 +168,7 @@ def detect(arguments: Namespace) -> int:
         (Outcome.NOT_MIXED, "have error bars that are too small, since their chains have not mixed"),
         (Outcome.NOT_SPREAD, "see a part of the neighbourhood only, since flat directions have not been explored"),
         (Outcome.OVERHEATED, "are too high, since their chains are too hot"),
+        (Outcome.OUTSIDE_BRACKET, "lie outside the bracket of their checkpoint, so that they are not its LLC"),
     ):
         steps = [str(step) for step, found in doubts if found is outcome]
         if steps:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llckit.errors import InputError
-from llckit.geometry.symmetry import Chain, find_layers, orbit_basis, tangents
-from llckit.posterior import Point, Task, saved_bytes
-from llckit.posterior.data import Tree, tree_map
+from llckit.geometry.hessian import gradient_and_products
+from llckit.geometry.loss_orbit import find_orbit
+from llckit.geometry.rank import MAX_DENSE, MEMORY, TOLERANCE, counted, find_rank, make_task
+from llckit.posterior import Point, Task
 from llckit.posterior.task import LossFunction
-
-MAX_DIM = 3000  # a dense float64 Hessian of 72 MB, whose eigenvalues take seconds
-TOLERANCE = 1e-6  # of the largest eigenvalue; float32 weights leave about 1e-7 where the exact minimum has zeros
-NEGATIVE_MARGIN = 10.0
-COLUMNS = 32  # of the Hessian formed at a time
-MEMORY = 2**28  # bytes that one chunk of samples may keep for them
-SHAKE = 0.1  # of the root mean square weight: how far from w* a symmetry is tried
-INVARIANCE = 1e-8  # of |∇L| |tangent|: float64 rounding is far below, a weight decay of 1e-6 above
 
 
 @dataclass(frozen=True)
@@ -39,24 +30,28 @@ class Bracket:
         upper: ½ (dim − orbit_dim).
         lower_finite: ½ Σ nβh/(nβh + γ) over the `rank` eigenvalues h that count, the part of the estimate at this nβ
             and γ that the quadratic directions supply; None if no nβ was given.
-        rank: how many eigenvalues count: those above 1e-6 of the largest and above 10 times the size of the most
-            negative one (a minimum has none, so its size is that of the errors). Both rules leave out too many rather
-            than too few, which keeps the bound valid.
-        orbit_dim: dimension of the symmetry orbit through w*; 0 where no symmetry is known.
+        rank: how many eigenvalues count, see `Rank`.
+        rank_is_exact: whether no more do; False for a lower bound, which keeps `lower` valid, only weaker.
+        orbit_dim: dimension of the symmetry orbit through w*; 0 where no symmetry is known, and for some large nets a
+            lower bound, which keeps `upper` valid, only weaker (see `orbit_dim`).
         dim: number of sampled parameters.
-        eigenvalues: of ∇²L(w*), ascending, float64, shape (dim,), in the loss's unit; 0 along the orbit, where the
-            curvature of an approximate minimum is the gradient's doing.
+        eigenvalues: of ∇²L(w*), ascending, float64, in the loss's unit, shape (dim,) up to 3000 parameters, and above
+            the Ritz values found, shape (found,); 0 or missing along the orbit, where the curvature of an approximate
+            minimum is the gradient's doing.
         grad_norm: ‖∇L(w*)‖.
+        note: how the eigenvalues were found, in words.
     """
 
     lower: float
     upper: float
     lower_finite: float | None
     rank: int
+    rank_is_exact: bool
     orbit_dim: int
     dim: int
     eigenvalues: Tensor
     grad_norm: float
+    note: str
 
 
 def bracket(
@@ -66,126 +61,99 @@ def bracket(
     *,
     n_beta: float | None = None,
     localization: float = 0.0,
+    double: bool | None = None,
+    max_bytes: int = MEMORY,
+    progress: bool = True,
 ) -> Bracket:
-    """Bounds on the learning coefficient at w* from the whole Hessian and the known symmetries.
+    """Bounds on the learning coefficient at w* from the Hessian's rank and the known symmetries.
 
-    Model and floating-point data are copied to float64 and the Hessian of the mean loss over all samples is formed
-    by double backward. Symmetries are looked for in the modules (`find_layers`) and kept where the loss itself has
-    them: ∇L·tangent = 0 at a random point near w*, which regularisation, for one, breaks.
+    Up to 3000 parameters model and floating-point data are copied to float64 and the Hessian of the mean loss over all
+    samples is formed by double backward; above, its rank is found matrix-free (`hessian_rank`). Symmetries are looked
+    for in the modules (`find_symmetries`) and kept where the loss itself has them: ∇L·tangent = 0 at a random point
+    near w*, which regularisation, for one, breaks.
 
     Args:
-        model: the architecture at w*, with at most 3000 parameters to sample.
+        model: the architecture at w*, of any size.
         data: as for `Task`; for population losses anything with two or more samples.
-        loss_fn: `loss_fn(model, batch)`, twice differentiable, able to work in float64.
+        loss_fn: `loss_fn(model, batch)`, twice differentiable, able to work in float64 where `double` is.
         n_beta: nβ, for `lower_finite`.
         localization: γ >= 0, for `lower_finite`.
+        double: whether to work in float64; None does so up to 3000 parameters.
+        max_bytes: of the vectors kept above 3000 parameters; the more, the larger a rank can be counted.
+        progress: whether a bar is shown (on a terminal).
 
     Returns:
         Both bounds and what they are made of.
 
     Raises:
-        InputError: too many parameters, impossible nβ or γ, a loss that is not finite or not twice differentiable, or
-            anything that `Task` refuses.
+        InputError: impossible nβ or γ, a loss that is not finite or not twice differentiable, `max_bytes` that hold no
+            four vectors, or anything that `Task` refuses.
     """
-    _check(model, n_beta, localization)
-    double = copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
-    task = Task(double, data, lambda model, batch: loss_fn(model, _in_double(batch)))
-    point = task.point()
-    gradient, hessian = _derivatives(task, point)
-    chain = _verified(task, point, find_layers(task.model))
-    orbit = orbit_basis(task.named(point.weights, {}), *chain).to(hessian)
-    hessian = hessian - orbit.T @ (orbit @ hessian)
-    hessian = hessian - (hessian @ orbit.T) @ orbit
-    eigenvalues = torch.linalg.eigvalsh((hessian + hessian.T) / 2).cpu()
-    low, high = float(eigenvalues[0]), float(eigenvalues[-1])
-    counted = eigenvalues[eigenvalues > max(TOLERANCE * high, -NEGATIVE_MARGIN * low, 0.0)]
-    finite = None
-    if n_beta is not None:
-        finite = 0.5 * float((n_beta * counted / (n_beta * counted + localization)).sum())
-    return Bracket(
-        lower=len(counted) / 2,
-        upper=(task.dim - len(orbit)) / 2,
-        lower_finite=finite,
-        rank=len(counted),
-        orbit_dim=len(orbit),
-        dim=task.dim,
-        eigenvalues=eigenvalues,
-        grad_norm=float(gradient.norm()),
-    )
-
-
-def _check(model: nn.Module, n_beta: float | None, localization: float) -> None:
     if n_beta is not None and not (math.isfinite(n_beta) and n_beta > 0):
         raise InputError(f"n_beta is {n_beta!r}; expected a positive number")
     if not (math.isfinite(localization) and localization >= 0):
         raise InputError(f"localization is {localization!r}; expected a number >= 0")
-    if isinstance(model, nn.Module):
-        dim = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        if dim > MAX_DIM:
-            raise InputError(
-                f"the model has {dim} parameters to sample; the bracket needs the whole Hessian and takes at most "
-                f"{MAX_DIM}: freeze parameters with requires_grad_(False), or use estimate_llc"
-            )
-
-
-def _in_double(batch: Tree) -> Tree:
-    return tree_map(lambda x: x.double() if x.is_floating_point() else x, batch)
-
-
-def _derivatives(task: Task, point: Point) -> tuple[Tensor, Tensor]:
-    """∇L(w*) and ∇²L(w*) over all samples."""
-    weights = point.weights.detach().requires_grad_()
-    gradient = torch.zeros_like(weights)
-    hessian = weights.new_zeros(task.dim, task.dim)
-    identity = torch.eye(task.dim).to(hessian)
-    size = max(1, MEMORY // (COLUMNS * max(1, saved_bytes(task, point))))
-    for batch, length in point.samples.chunks(size):
-        # Only the plain kernel of attention can be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            loss = task.loss(weights, point.fixed, batch) * (length / point.samples.n)
-            (piece,) = torch.autograd.grad(loss, weights, create_graph=True)
-            gradient += piece.detach()
-            if not piece.requires_grad:  # a loss linear in the weights
-                continue
-            for start in range(0, task.dim, COLUMNS):
-                rows = slice(start, start + COLUMNS)
-                hessian[rows] += _rows(piece, weights, identity[rows], batched=task.vmaps)
-    if not (torch.isfinite(gradient).all() and torch.isfinite(hessian).all()):
-        raise InputError(
-            "the gradient or the Hessian of the loss over all samples holds NaN or inf; expected finite numbers for "
-            "every sample"
-        )
-    return gradient, hessian
-
-
-def _rows(gradient: Tensor, weights: Tensor, vectors: Tensor, *, batched: bool) -> Tensor:
-    def product(vector: Tensor, is_batch: bool) -> Tensor:
-        return torch.autograd.grad(gradient, weights, vector, retain_graph=True, is_grads_batched=is_batch)[0]
-
-    try:
-        if batched:
-            return product(vectors, True)
-        return torch.stack([product(vector, False) for vector in vectors])
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the loss cannot be differentiated twice ({reason}); the bracket needs its Hessian"
-        ) from error
-
-
-def _verified(task: Task, point: Point, chain: Chain) -> Chain:
-    """The chain without those symmetries that the loss does not have."""
-    scale = float(point.weights.square().mean().sqrt()) or 1.0
-    noise = torch.randn(task.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    weights = (point.weights.detach() + SHAKE * scale * noise.to(point.weights)).requires_grad_()
-    batch, _ = next(point.samples.chunks(COLUMNS))
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(task.loss(weights, point.fixed, batch), weights)
-    moves = tangents(task.named(weights.detach(), {}), *chain)
-    return Chain(
-        chain.layers,
-        [
-            kind if bool(((rows @ gradient).abs() <= INVARIANCE * rows.norm(dim=1) * gradient.norm()).all()) else None
-            for kind, rows in zip(chain.kinds, moves, strict=True)
-        ],
+    task = make_task(model, data, loss_fn, double=double)
+    point = task.point()
+    if task.dim <= MAX_DENSE:
+        local = expand(task, point)
+        gradient, orbit_dim = local.gradient, local.orbit_dim
+        found = counted(local.values, TOLERANCE, "all eigenvalues")
+    else:
+        gradient, _ = gradient_and_products(task, point, torch.zeros(0, task.dim))
+        orbit_dim = find_orbit(task, point).dim
+        found = find_rank(task, point, max_bytes=max_bytes, progress=progress)
+    rank = min(found.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit
+    kept = found.eigenvalues[len(found.eigenvalues) - rank :]
+    finite = None if n_beta is None else 0.5 * float((n_beta * kept / (n_beta * kept + localization)).sum())
+    return Bracket(
+        lower=rank / 2,
+        upper=(task.dim - orbit_dim) / 2,
+        lower_finite=finite,
+        rank=rank,
+        rank_is_exact=found.is_exact,
+        orbit_dim=orbit_dim,
+        dim=task.dim,
+        eigenvalues=found.eigenvalues,
+        grad_norm=float(gradient.double().norm()),
+        note=found.note,
     )
+
+
+class Expansion(NamedTuple):
+    """L(w* + x) ≈ L(w*) + gᵀx + ½ xᵀHx, with H = 0 along the symmetry orbit.
+
+    Attributes:
+        gradient: g, float64, shape (dim,).
+        values: eigenvalues of H, ascending, float64, shape (dim,).
+        vectors: its eigenvectors as columns, float64, shape (dim, dim).
+        orbit_dim: dimension of the orbit.
+    """
+
+    gradient: Tensor
+    values: Tensor
+    vectors: Tensor
+    orbit_dim: int
+
+
+def expand(task: Task, point: Point) -> Expansion:
+    """The loss to second order at w*, from its whole Hessian in the task's own precision.
+
+    Args:
+        task: model and loss, of few parameters.
+        point: w* and the samples.
+
+    Returns:
+        Gradient, eigenvalues and eigenvectors, all on the CPU.
+
+    Raises:
+        InputError: the loss is not twice differentiable, or not finite.
+    """
+    gradient, hessian = (x.double().cpu() for x in gradient_and_products(task, point, None))
+    orbit_dim, basis = find_orbit(task, point)
+    if basis is not None:
+        basis = basis.cpu()
+        hessian = hessian - basis.T @ (basis @ hessian)
+        hessian = hessian - (hessian @ basis.T) @ basis
+    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    return Expansion(gradient, values, vectors, orbit_dim)

@@ -23,6 +23,7 @@ class Outcome(enum.Enum):
     NOT_MIXED = "chains not mixed"
     NOT_SPREAD = "flat directions not explored"
     OVERHEATED = "chains too hot"
+    OUTSIDE_BRACKET = "outside its bracket"
     NOT_A_MINIMUM = "not a local minimum"
     DIVERGED = "diverged"
 
@@ -55,6 +56,11 @@ _ADVICE = {
         "Large steps or the noise of minibatches heat the chains (the virial says by more than a tenth, or the heat is "
         "above a quarter of the value), and no correction can be trusted; leave sampler and step_size to the tool, or "
         "lower step_size and raise batch_size."
+    ),
+    Outcome.OUTSIDE_BRACKET: (
+        "No learning coefficient of this checkpoint has this value: below its bracket, chains have left for a more "
+        "singular place (raise the localization) or have not explored all directions (use the default sampler, raise "
+        "max_grad_evals); above it, they are too hot (lower step_size) or n_beta is too small."
     ),
     Outcome.NOT_A_MINIMUM: (
         "Chains find lower loss than the checkpoint has, so this is no learning coefficient; use behavioral_task "
@@ -93,6 +99,13 @@ class LLCEstimate:
         localization: γ.
         settings: what found it: sampler, chains, draws, step, and the rule that chose nβ and γ.
         trace: every draw; None where an estimate was read back from a store.
+        bracket: ½ rank ∇²L(w*) and ½ (dim − dimension of the symmetry orbit), between which λ lies if w* is a minimum
+            of what was sampled (see `llckit.bracket`); None above 512 parameters, where the Hessian would cost more
+            than a tenth of the sampling, or where the loss is not twice differentiable.
+        lower_finite: ½ Σ nβh/(nβh + γ) over the eigenvalues h that count in the rank, the lower end at this nβ and γ.
+        bracket_margin: how far λ̂ may lie below `lower_finite` and above the upper end, since the loss is not quadratic
+            and w* not quite a minimum: beyond that, and twice the 95 % interval, it is outside its bracket. None where
+            w* is a saddle or the loss not finite near it, of which the bracket says nothing.
     """
 
     llc: float
@@ -115,6 +128,9 @@ class LLCEstimate:
     localization: float
     settings: dict[str, Any]
     trace: Trace | None = field(repr=False, compare=False)
+    bracket: tuple[float, float] | None = None
+    lower_finite: float | None = None
+    bracket_margin: tuple[float, float] | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -166,6 +182,8 @@ class LLCEstimate:
         values["llc_per_chain"] = np.array(values["llc_per_chain"], dtype=float)
         values["outcome"] = Outcome(values["outcome"])
         values["observed"] = {name: tuple(found) for name, found in values["observed"].items()}
+        for name in ("bracket", "bracket_margin"):  # of earlier versions there is none
+            values[name] = None if values.get(name) is None else tuple(values[name])
         return cls(**values, trace=None)
 
     def to_datatree(self) -> Any:
@@ -205,11 +223,18 @@ class LLCEstimate:
             f"{self.sensitivity_n_beta_mcse:.1g}, an e times larger localization by "
             f"{self.sensitivity_localization:+.2g} ± {self.sensitivity_localization_mcse:.1g}\n"
             f"variance estimate {self.llc_variance:.4g}; loss {self.loss:.6g}; gradient norm {self.grad_norm:.2g}"
-            f"{self._above_minimum()}\n"
+            f"{self._above_minimum()}{self._within()}\n"
             f"{self.settings['sampler']}, {len(self.llc_per_chain)} chains x {self.settings['num_draws']} draws, "
             f"R-hat {self.rhat:.3f}, ESS {self.ess:.0f}, virial {self.virial:.3f}\n"
             f"{self.outcome.value}: {self.outcome.advice}"
         )
+
+    def _within(self) -> str:
+        if self.bracket is None:
+            return ""
+        low, high = self.bracket
+        doubt = "" if self.bracket_margin is None else f" less {self.bracket_margin[0]:.2g}"
+        return f"\nbracket {low:g} … {high:g}, at this n_beta and localization from {self.lower_finite:.4g}{doubt} on"
 
     def _above_minimum(self) -> str:
         if not self.depth > Z95 * self.mcse:

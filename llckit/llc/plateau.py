@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from llckit.llc.outcome import LLCEstimate
+from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale
 from llckit.posterior import Observable, Point, Task
@@ -95,7 +95,9 @@ def steady(lower: LLCEstimate, higher: LLCEstimate) -> bool:
 
 
 def _sharp(estimate: LLCEstimate) -> bool:
-    return estimate.outcome.trusted and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
+    # Outside its bracket a value is sharp all the same, and what a ladder is for: higher rungs may be inside.
+    judged = estimate.outcome.trusted or estimate.outcome is Outcome.OUTSIDE_BRACKET
+    return judged and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
 
 
 def _named(estimate: LLCEstimate, rule: str) -> LLCEstimate:

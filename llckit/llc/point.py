@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from llckit.errors import InputError
+from llckit.llc.bounds import find_bounds, is_affordable
 from llckit.llc.outcome import Z95, LLCEstimate, Outcome
 from llckit.llc.settings import Scale, choose_num_chains
 from llckit.posterior import Guide, LocalPosterior, Observable, Point, Task, depth_below, observing
@@ -22,6 +23,7 @@ MAX_GRAD_EVALS = 30_000  # per chain
 HEAT_ERROR = 0.2  # of the heat of minibatches: how well the first order predicts it
 HEAT_LIMIT = 0.25  # of the LLC: more than the first order can take away
 VIRIAL_LIMIT = 0.1  # by which the virial may miss 1, three standard errors apart
+ERRORS = 2 * Z95  # outside the bracket; at a regular minimum the end itself is the value, so 95 % would miss 1 in 20
 RHAT_LIMIT = 1.1  # above it the chains tell of different places, and their common error bar is no guide
 
 
@@ -138,6 +140,9 @@ def estimate_point(
     # The virial's surplus is twice what heat adds to all directions; where no test rejects it, the LLC may hold it all.
     hottest = VIRIAL_LIMIT * (1.0 if sampler.needs_full_loss else min(1.0, 2 * abs(llc) / task.dim))
     depth, _ = depth_below(whole)
+    per_gradient = seen.samples.n if settings.batch_size is None else settings.batch_size
+    affordable = is_affordable(task.dim, seen, chains * trace.grad_evals * per_gradient)
+    bounds = find_bounds(task, seen, scale, depth) if affordable else None
     if trace.diverged:
         outcome = Outcome.DIVERGED
     elif llc + Z95 * mcse < 0:
@@ -148,6 +153,8 @@ def estimate_point(
         outcome = Outcome.NOT_SPREAD
     elif virial - 3 * virial_error > 1 + hottest or heat > HEAT_LIMIT * abs(llc):
         outcome = Outcome.OVERHEATED
+    elif bounds is not None and bounds.exclude(llc, ERRORS * mcse):
+        outcome = Outcome.OUTSIDE_BRACKET
     elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), SMALLEST):
         outcome = Outcome.BUDGET_EXHAUSTED
     else:
@@ -188,4 +195,7 @@ def estimate_point(
             "behavioral": task.behavioral,
         },
         trace=trace,
+        bracket=None if bounds is None else (bounds.lower, bounds.upper),
+        lower_finite=None if bounds is None else bounds.lower_finite,
+        bracket_margin=None if bounds is None or math.isinf(bounds.below) else (bounds.below, bounds.above),
     )

@@ -24,6 +24,8 @@ from llckit.toys.potentials import (
     quadratic_energy,
 )
 from llckit.toys.quadratic_net import QuadraticNet, fourier_addition, generic_weights, quadratic_net_llc
+from llckit.toys.relu_pieces import ReLUPieces, relu_pieces_llc
+from llckit.toys.richness import Rescaled, hidden_updates, rescale, richness_run
 from llckit.toys.spins import (
     ISING_CRITICAL,
     curie_weiss,
@@ -58,6 +60,8 @@ __all__ = [
     "Planar",
     "Quadratic",
     "QuadraticNet",
+    "ReLUPieces",
+    "Rescaled",
     "ScalingData",
     "Superposition",
     "TanhNet",
@@ -72,6 +76,7 @@ __all__ = [
     "fourier_addition",
     "generic_weights",
     "grokking_runs",
+    "hidden_updates",
     "ising",
     "ising_chain",
     "matrix_product_energy",
@@ -84,6 +89,9 @@ __all__ = [
     "quadratic_energy",
     "quadratic_net_llc",
     "random_widths",
+    "relu_pieces_llc",
+    "rescale",
+    "richness_run",
     "staircase",
     "staircase_rise",
     "tanh_llc",

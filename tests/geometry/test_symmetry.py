@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from llckit.errors import InputError
-from llckit.geometry import Layer, find_layers, orbit_basis, orbit_dim, tangents
+from llckit.geometry import Layer, View, find_layers, find_symmetries, orbit_basis, orbit_dim, tangents
 
 
 def orbit(model: nn.Module) -> int:
@@ -144,3 +144,68 @@ def test_wrong_chains_are_refused():
         orbit_dim(weights, layers, ["linear"])
     assert orbit_dim(weights, layers, [None]) == 0
     assert orbit_dim({}, [], []) == 0
+
+
+@pytest.mark.parametrize(
+    ("between", "kind"),
+    [
+        ([], "linear"),
+        ([nn.ReLU(), nn.Dropout(), nn.LeakyReLU()], "homogeneous"),
+        ([nn.Tanh(), nn.Identity()], "odd"),
+        ([nn.Tanh(), nn.ReLU()], "pointwise"),
+        ([nn.ReLU(), nn.GELU()], "pointwise"),
+        ([nn.Softplus()], "pointwise"),
+        ([nn.Softmax(-1)], None),
+        ([nn.ReLU(), nn.BatchNorm1d(4)], None),
+        ([nn.LayerNorm(4), nn.ReLU()], None),
+        ([nn.Flatten()], None),
+        ([nn.MaxPool1d(1)], None),
+    ],
+)
+def test_what_lies_between_two_layers_decides_the_group(between, kind):
+    model = net(nn.Linear(3, 4), *between, nn.Linear(4, 2))
+    assert [symmetry.kind for symmetry in find_symmetries(model)] == ([] if kind is None else [kind])
+    expected = kind if kind in {"linear", "homogeneous"} else None
+    assert find_layers(model).kinds == [expected]
+
+
+def test_convolutions_and_what_follows_them():
+    def kinds(*modules):
+        return [symmetry.kind for symmetry in find_symmetries(nn.Sequential(*modules))]
+
+    first, last = nn.Conv2d(1, 3, 3), nn.Linear(3 * 4, 2)
+    assert kinds(first, nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Dropout(), last) == ["homogeneous"]
+    assert kinds(first, nn.AvgPool2d(2), nn.Conv2d(3, 2, 3)) == ["linear"]
+    assert kinds(first, nn.Tanh(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 3)) == ["pointwise"]
+    assert kinds(first, nn.Flatten(2), last) == []
+    assert kinds(first, nn.Conv2d(3, 3, 3, groups=3), nn.Conv2d(3, 2, 3)) == []
+    assert kinds(first, nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3)) == []
+    assert find_layers(nn.Sequential(nn.Linear(2, 2), first, nn.Flatten(), last)).kinds == [None]
+
+
+def test_padding_does_not_shift_with_the_channels():
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Conv1d(3, 2, 3, padding=1))
+    (symmetry,) = find_symmetries(model)
+    assert symmetry.out_bias is None
+    assert orbit(model) == 0
+    assert orbit_dim(dict(model.named_parameters()), [symmetry]) == 9
+
+
+def test_logits_shift_where_it_is_certain_which_layer_makes_them():
+    def shifted(model):
+        return [s.into for s in find_symmetries(model, cross_entropy=True) if s.kind == "softmax"]
+
+    both = (View("1.0.weight"), View("1.0.bias"))
+    assert shifted(nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(3, 2), nn.LogSoftmax(-1)))) == [both]
+    assert shifted(nn.Sequential(nn.Linear(3, 2, bias=False))) == [(View("0.weight"),)]
+    assert shifted(nn.Sequential(nn.Linear(3, 2), nn.Tanh())) == []
+    assert shifted(nn.Sequential(nn.LogSoftmax(-1))) == []
+    assert shifted(nn.Bilinear(2, 2, 2)) == []
+    assert find_symmetries(nn.Sequential(nn.Linear(3, 2))) == []
+
+
+def test_tied_layers_have_no_symmetry_of_their_own():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 2))
+    assert len(find_symmetries(model)) == 3
+    model[4].weight = model[0].weight
+    assert find_symmetries(model) == []  # each of the three moves that weight

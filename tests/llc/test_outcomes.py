@@ -179,7 +179,7 @@ def test_virial_and_depth_survive_the_round_trip():
 
 
 def test_every_outcome_has_advice_and_a_name_that_can_be_read_back():
-    assert len({outcome.advice for outcome in lk.Outcome}) == len(lk.Outcome) == 7
+    assert len({outcome.advice for outcome in lk.Outcome}) == len(lk.Outcome) == 8
     for outcome in lk.Outcome:
         assert outcome.advice.endswith(".")
         assert lk.Outcome(outcome.value) is outcome
@@ -201,6 +201,7 @@ def test_an_estimate_near_zero_need_not_be_relatively_sharp():
 def test_the_tolerance_is_relative_to_a_tenth_at_least(monkeypatch, llc, error, outcome):
     rel_tol = 0.02
     sampled = unit.sample
+    monkeypatch.setattr(unit, "find_bounds", lambda *_: None)  # no bracket holds what is made up here
 
     def at(trace, mcse):
         shape = (trace.excess - trace.excess.mean()) / unit.mcse_mean(trace.excess)

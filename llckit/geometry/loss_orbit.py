@@ -1,0 +1,71 @@
+"""The symmetry orbit through w* that a loss really has."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llckit.geometry.group import acts_within
+from llckit.geometry.orbit_dimension import orbit_dim
+from llckit.geometry.orbits import orbit_basis, violations
+from llckit.geometry.symmetry import find_symmetries
+from llckit.posterior import Point, Task
+
+MAX_BASIS = 3000  # parameters up to which the tangent vectors are formed
+SHAKE = 0.1  # of the root mean square weight: how far from w* a symmetry is tried
+SAMPLES = 32  # on which it is
+# Of |∇L| |tangent|: rounding is far below, in float64 a weight decay of 1e-6 above, in float32 one of 1e-3.
+INVARIANCE = {torch.float64: 1e-8, torch.float32: 1e-5}
+
+
+class Orbit(NamedTuple):
+    """The orbit of the known symmetries at w*.
+
+    Attributes:
+        dim: its dimension, or a lower bound: see `orbit_dim`.
+        basis: an orthonormal basis of its tangent space, float64, shape (dim, weights); None above 3000 parameters.
+    """
+
+    dim: int
+    basis: Tensor | None
+
+
+def find_orbit(task: Task, point: Point) -> Orbit:
+    """The orbit of those symmetries that the model's modules tell of (`find_symmetries`) and the loss itself has.
+
+    Those of which ∇L at a random point near w* is orthogonal to all generators (`violations`) are kept. Of parameters
+    sampled in part no symmetry is known.
+
+    Args:
+        task: model and loss.
+        point: w*.
+
+    Returns:
+        Dimension, and basis up to 3000 parameters.
+    """
+    small = task.dim <= MAX_BASIS
+    if task.indices:
+        return Orbit(0, torch.zeros(0, task.dim, dtype=torch.float64) if small else None)
+    weights = task.named(point.weights, {})
+    symmetries = [s for s in find_symmetries(task.model, cross_entropy=True) if acts_within(s, weights)]
+    if symmetries:
+        moved, gradient = (task.named(vector, {}) for vector in _near(task, point))
+        broken = violations(moved, gradient, symmetries)
+        symmetries = [s for s, size in zip(symmetries, broken, strict=True) if size <= INVARIANCE[task.dtype]]
+    if not small:
+        return Orbit(orbit_dim(weights, symmetries), None)
+    basis = orbit_basis(weights, symmetries)
+    return Orbit(len(basis), basis)
+
+
+def _near(task: Task, point: Point) -> tuple[Tensor, Tensor]:
+    """A random point near w*, and ∇L there."""
+    scale = float(point.weights.double().square().mean().sqrt()) or 1.0
+    noise = torch.randn(task.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = (point.weights.detach() + SHAKE * scale * noise.to(point.weights)).requires_grad_()
+    batch, _ = next(point.samples.chunks(SAMPLES))
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(task.loss(weights, point.fixed, batch), weights)
+    return weights.detach(), gradient
