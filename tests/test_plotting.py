@@ -280,6 +280,7 @@ def test_a_collapse_lies_on_one_curve():
     assert values.std(axis=0).max() < 0.1 * values.mean()
     # the susceptibility took no part in the test, so that its exponent is not known
     assert not figure.axes[3].lines
+    assert [len(axes.texts) for axes in figure.axes[1::2]] == [0, 1, 0, 0]
     figure.savefig(io.BytesIO(), format="png")
 
 

@@ -28,7 +28,7 @@ def plot_collapse(data: Mapping[str, np.ndarray], test: HyperscalingTest, *, tit
 
     Left: value against control, one line a size. Right: value · N^(-ratio) against (control - c*) N^(1/ν*): one curve
     for all sizes where the exponents hold. Bars are standard errors. A specific heat is scaled by N^(-α/ν*) alone, so
-    that its background keeps the sizes apart. Without exponents the right column stays empty.
+    that its background keeps the sizes apart. Without an exponent the right panel says so.
 
     Args:
         data: arrays of equal length: size, control, and observables with their _se, NaN where there is none.
@@ -67,6 +67,11 @@ def plot_collapse(data: Mapping[str, np.ndarray], test: HyperscalingTest, *, tit
                 factor = size ** (-sign * ratio)
                 x = (control - test.critical_point) * size ** (1 / test.nu_star)
                 scaled.errorbar(x, factor * value, None if error is None else factor * error, **look)
+        if not scaled.has_data():
+            scaled.set_xticks([])
+            scaled.set_yticks([])
+            middle = {"ha": "center", "va": "center", "transform": scaled.transAxes}
+            scaled.text(0.5, 0.5, "not scaled:\nno exponent", fontsize=TEXT - 1, color="#666666", **middle)
         raw.set_ylabel(name.replace("_", " "), fontsize=TEXT - 1)
         for axes in (raw, scaled):
             axes.spines[["top", "right"]].set_visible(False)
