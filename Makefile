@@ -14,7 +14,7 @@ demo: setup
 	.venv/bin/llckit demo grokking --out demo
 
 test: setup
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	.venv/bin/ruff check

@@ -296,6 +296,7 @@ if sys.argv[2] == "fork":
         recorder.flush()
         sys.exit(0)
 if sys.argv[2] == "interrupt":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process without a terminal may not have
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()  # while the next call waits for room
 recorder(2, {"w": torch.zeros(3)})
 if sys.argv[2] == "fork":
