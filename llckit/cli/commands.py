@@ -29,7 +29,7 @@ from llckit.report import free_energy, write_report
 from llckit.store import CheckpointStore, import_checkpoints
 from llckit.store.importers import checkpoints_by_step
 from llckit.toys import catalog
-from llckit.transitions import Transition, detect_across_scales, detect_transitions
+from llckit.transitions import MIN_CHECKPOINTS, Transition, detect_across_scales, detect_transitions
 
 
 def import_files(arguments: Namespace) -> int:
@@ -222,12 +222,24 @@ def report(arguments: Namespace) -> int:
                 f"--spectrogram {source} beside it"
             )
         curves = {curve.behavioral: curve}
-    main, second = curves.get(False, curves.get(True)), curves.get(True) if False in curves else None
-    assert main is not None  # curves is not empty
+    # The curve of the training loss first, unless only the behavioral one is long enough to hold transitions.
+    order = sorted(curves, key=lambda behavioral: (_usable(curves[behavioral]) < MIN_CHECKPOINTS, behavioral))
+    main, second = curves[order[0]], curves[True] if order[0] is False and True in curves else None
+    if _usable(main) < MIN_CHECKPOINTS:
+        raise InputError(
+            f"{source} holds {_usable(main)} estimates at minima of the {_kind(main.behavioral)} loss; a report needs "
+            f"{MIN_CHECKPOINTS} or more: run llckit estimate without --steps, or with --behavioral"
+        )
+    if cells is not None and not np.isin(cells.step, main.step).any():
+        raise InputError(f"{arguments.spectrogram} and {source} have no step in common; expected the same run")
     title = f"llckit: {source.name}"
     write_report(arguments.out, main, detect_transitions(main), title=title, behavioral=second, spectrogram=cells)
     print(f"written to {arguments.out}")
     return 0
+
+
+def _usable(curve: LLCCurve) -> int:
+    return int((np.isfinite(curve.llc) & curve.is_minimum).sum())
 
 
 def bench(arguments: Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -119,19 +120,21 @@ def local_exponents(
         InputError: Arrays of different lengths, steps that do not ascend, a stage that is empty or outside the run,
             or variances without effective sample sizes.
     """
-    steps, values = vector("step", step), np.asarray(llc, dtype=np.float64)
+    steps, values = vector("step", step), vector("llc", llc, missing=True)
     columns = {"llc": values}
     for name, column in (("llc_se", llc_se), ("llc_variance", llc_variance), ("ess", ess)):
         if column is not None:
-            columns[name] = np.asarray(column, dtype=np.float64)
+            columns[name] = vector(name, column, missing=True)
+            if (columns[name] < 0).any():
+                raise InputError(f"{name} has the entry {np.nanmin(columns[name]):g}, expected positive numbers.")
     for name, column in columns.items():
         if column.shape != steps.shape:
             raise InputError(f"{name} has shape {column.shape}, step {steps.shape}; give one entry per checkpoint.")
     if not (np.diff(steps) > 0).all() or steps[0] < 0:
         raise InputError("step does not ascend, or is negative; give each checkpoint once, in order.")
-    if not steps[0] <= start < end <= steps[-1]:
+    if not (isinstance(start, Real) and isinstance(end, Real) and steps[0] <= start < end <= steps[-1]):
         raise InputError(
-            f"The transition runs from step {start:g} to {end:g}; expected a start before an end, inside "
+            f"The transition runs from step {start} to {end}; expected a start before an end, inside "
             f"{steps[0]:g} to {steps[-1]:g}."
         )
     if (llc_variance is None) != (ess is None):
@@ -214,6 +217,9 @@ def _forms(x: Array, values: Array, errors: Array, low: float, high: float) -> d
         )
         profile[i], places[i] = found.fun, found.x
     best = int(profile.argmin())
+    constant = float(squares(np.zeros(len(x))))
+    if not min(smooth.fun, profile[best]) < constant * (1 - 1e-9):
+        return _NO_FORM  # nothing moves
     free = max(len(x) - 5, 1)
     floor = max(min(profile[best], smooth.fun) / free, 1e-12 * float((weight**2 * values**2).mean()))
     unit = max(floor, 1.0) if (weight != 1).any() else floor

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from llckit.errors import InputError
-from llckit.geometry.hessian import gradient_and_products
+from llckit.geometry.hessian import gradient_and_products, has_kink
 from llckit.geometry.loss_orbit import find_orbit
 from llckit.geometry.rank import MAX_DENSE, MEMORY, TOLERANCE, counted, find_rank, make_task
 from llckit.posterior import Point, Task
@@ -19,15 +20,17 @@ from llckit.posterior.task import LossFunction
 
 @dataclass(frozen=True)
 class Bracket:
-    """½ rank ∇²L(w*) <= λ(w*) <= ½ (dim − orbit dimension), valid where w* is a minimum of L.
+    """½ rank ∇²L(w*) <= λ(w*) <= ½ (dim − orbit dimension), valid where w* is a minimum of a loss that is smooth there.
 
     The lower bound holds since λ is at least that of the quadratic part, the upper since λ is at most half the
     codimension of any manifold of minima through w* (Watanabe, Algebraic Geometry and Statistical Learning Theory,
     2009). lower <= upper always; whether w* is a minimum, `grad_norm` and negative eigenvalues tell.
+    Where the gradient jumps at w*, as with an L1 loss or a hinge, L may grow as the distance rather than its square,
+    and λ is at most the whole codimension, dim − orbit dimension.
 
     Attributes:
         lower: ½ rank.
-        upper: ½ (dim − orbit_dim).
+        upper: ½ (dim − orbit_dim), at a kink dim − orbit_dim.
         lower_finite: ½ Σ nβh/(nβh + γ) over the `rank` eigenvalues h that count, the part of the estimate at this nβ
             and γ that the quadratic directions supply; None if no nβ was given.
         rank: how many eigenvalues count, see `Rank`.
@@ -89,26 +92,26 @@ def bracket(
         InputError: impossible nβ or γ, a loss that is not finite or not twice differentiable, `max_bytes` that hold no
             four vectors, or anything that `Task` refuses.
     """
-    if n_beta is not None and not (math.isfinite(n_beta) and n_beta > 0):
+    if n_beta is not None and not (isinstance(n_beta, Real) and math.isfinite(n_beta) and n_beta > 0):
         raise InputError(f"n_beta is {n_beta!r}; expected a positive number")
-    if not (math.isfinite(localization) and localization >= 0):
+    if not (isinstance(localization, Real) and math.isfinite(localization) and localization >= 0):
         raise InputError(f"localization is {localization!r}; expected a number >= 0")
     task = make_task(model, data, loss_fn, double=double)
     point = task.point()
     if task.dim <= MAX_DENSE:
         local = expand(task, point)
-        gradient, orbit_dim = local.gradient, local.orbit_dim
+        gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
         found = counted(local.values, TOLERANCE, "all eigenvalues")
     else:
         gradient, _ = gradient_and_products(task, point, torch.zeros(0, task.dim))
-        orbit_dim = find_orbit(task, point).dim
+        orbit_dim, kinked = find_orbit(task, point).dim, has_kink(task, point, gradient)
         found = find_rank(task, point, max_bytes=max_bytes, progress=progress)
     rank = min(found.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit
     kept = found.eigenvalues[len(found.eigenvalues) - rank :]
     finite = None if n_beta is None else 0.5 * float((n_beta * kept / (n_beta * kept + localization)).sum())
     return Bracket(
         lower=rank / 2,
-        upper=(task.dim - orbit_dim) / 2,
+        upper=(task.dim - orbit_dim) / (1 if kinked else 2),
         lower_finite=finite,
         rank=rank,
         rank_is_exact=found.is_exact,
@@ -116,7 +119,7 @@ def bracket(
         dim=task.dim,
         eigenvalues=found.eigenvalues,
         grad_norm=float(gradient.double().norm()),
-        note=found.note,
+        note=found.note + ("; the gradient jumps at w*, so that upper is the whole codimension" if kinked else ""),
     )
 
 
@@ -128,12 +131,14 @@ class Expansion(NamedTuple):
         values: eigenvalues of H, ascending, float64, shape (dim,).
         vectors: its eigenvectors as columns, float64, shape (dim, dim).
         orbit_dim: dimension of the orbit.
+        kinked: whether the gradient jumps at w*, so that the expansion does not hold.
     """
 
     gradient: Tensor
     values: Tensor
     vectors: Tensor
     orbit_dim: int
+    kinked: bool
 
 
 def expand(task: Task, point: Point) -> Expansion:
@@ -149,11 +154,13 @@ def expand(task: Task, point: Point) -> Expansion:
     Raises:
         InputError: the loss is not twice differentiable, or not finite.
     """
-    gradient, hessian = (x.double().cpu() for x in gradient_and_products(task, point, None))
+    first, second = gradient_and_products(task, point, None)
+    kinked = has_kink(task, point, first)
+    gradient, hessian = first.double().cpu(), second.double().cpu()
     orbit_dim, basis = find_orbit(task, point)
     if basis is not None:
         basis = basis.cpu()
         hessian = hessian - basis.T @ (basis @ hessian)
         hessian = hessian - (hessian @ basis.T) @ basis
     values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
-    return Expansion(gradient, values, vectors, orbit_dim)
+    return Expansion(gradient, values, vectors, orbit_dim, kinked)

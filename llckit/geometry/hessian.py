@@ -11,6 +11,8 @@ from llckit.posterior import Point, Task, saved_bytes
 
 COLUMNS = 32  # of the Hessian formed at a time
 MEMORY = 2**28  # bytes that one chunk of samples may keep for them
+NEAR, FAR = 0.01, 0.1  # of the root mean square weight: where gradients are compared with that at w*
+JUMP = 0.5  # of the change far away: near by, a gradient without a jump has changed by a tenth of it
 
 
 def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -38,7 +40,16 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
             loss = task.loss(weights, point.fixed, batch) * (length / point.samples.n)
             (piece,) = torch.autograd.grad(loss, weights, create_graph=True)
             gradient += piece.detach()
-            if not piece.requires_grad:  # a loss linear in the weights
+            if not piece.requires_grad:  # a loss linear in the weights, or one that hides its second derivative
+                elsewhere = shaken(point, FAR).weights.requires_grad_()
+                (other,) = torch.autograd.grad(
+                    task.loss(elsewhere, point.fixed, batch) * (length / point.samples.n), elsewhere
+                )
+                if not torch.allclose(other, piece, rtol=1e-3, atol=1e-3 * float(piece.abs().max())):
+                    raise InputError(
+                        "the loss cannot be differentiated twice (its gradient changes, yet has no derivative); the "
+                        "bracket needs its Hessian"
+                    )
                 continue
             for start in range(0, len(vectors), COLUMNS):
                 rows = slice(start, start + COLUMNS)
@@ -49,6 +60,44 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
             "every sample"
         )
     return gradient, products
+
+
+def shaken(point: Point, share: float) -> Point:
+    """The point with its weights moved in a fixed random direction.
+
+    Args:
+        point: w*.
+        share: of the root mean square weight, by which each weight moves, times a normal number.
+
+    Returns:
+        Another point.
+    """
+    weights = point.weights.detach()
+    scale = float(weights.double().square().mean().sqrt()) or 1.0
+    noise = torch.randn(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return point._replace(weights=weights + share * scale * noise.to(weights))
+
+
+def has_kink(task: Task, point: Point, gradient: Tensor) -> bool:
+    """Whether ∇L jumps at w*, as that of an absolute value does at 0: it changes as much near by as farther away.
+
+    Args:
+        task: model and loss.
+        point: w* and the samples.
+        gradient: ∇L(w*).
+
+    Returns:
+        Whether it does; False where the gradient is not finite so near, which tells nothing.
+    """
+    none = torch.zeros(0, task.dim)
+    try:
+        near, far = (
+            float((gradient_and_products(task, shaken(point, share), none)[0] - gradient).double().norm())
+            for share in (NEAR, FAR)
+        )
+    except InputError:
+        return False
+    return near > JUMP * far
 
 
 def _products(gradient: Tensor, weights: Tensor, vectors: Tensor, *, batched: bool) -> Tensor:

@@ -40,9 +40,9 @@ class Rank:
 
     Attributes:
         rank: how many eigenvalues count.
-        is_exact: whether all eigenvalues above the tolerance were found and the least that counts is at least 10 times
-            the largest that does not. Otherwise the rank is a lower bound: of the memory, or of the choice of a
-            tolerance within a spectrum without a gap.
+        is_exact: whether all eigenvalues above the tolerance were found, the least that counts is at least 10 times the
+            largest that does not, and none is more negative than the tolerance. Otherwise the rank is a lower bound: of
+            the memory, or of the choice of a tolerance within a spectrum without a gap.
         gap: the least that counts over the largest that does not (or over what may have been missed, if that is more);
             inf where all count and NaN where none does.
         eigenvalues: ascending, float64, in the loss's unit: all of them, or the Ritz values of the space searched,
@@ -153,7 +153,11 @@ def counted(values: Tensor, tolerance: float, note: str, missed: float | None = 
     kept, left = values[counts], values[~counts]
     rest = max(float(left.abs().max()) if len(left) else 0.0, missed or 0.0)
     gap = math.nan if not len(kept) else math.inf if rest == 0 else float(kept[0]) / rest
-    is_exact = missed is not None and (not len(kept) or gap >= GAP)
+    is_saddle = low < -tolerance * high
+    is_exact = missed is not None and (not len(kept) or gap >= GAP) and not is_saddle
+    if is_saddle:
+        share = f"-{-low / high:.2g} of the largest" if high > 0 else "no positive one"
+        note += f"; no minimum: eigenvalues down to {low:.2g}, {share}"
     return Rank(len(kept), is_exact, gap, values, tolerance, note)
 
 

@@ -27,7 +27,8 @@ def transform(
     Each group is drawn from and applied after the other: g = U diag(s) Vᵀ with random orthogonal U, V and singular
     values s for "linear", a permutation times a diagonal matrix of s for "homogeneous" and of signs for "odd", a
     permutation for all others, ln s uniform in ±½ ln κ. Shifts are normal, of the size of the weights that they are
-    added to. Everything is computed in float64, and rounded once.
+    added to. Everything is computed in float64, and rounded once. Frozen parameters move too: pass `symmetries` of the
+    others where they must not.
 
     Args:
         model: any; it stays as it is.

@@ -83,11 +83,13 @@ def find_bounds(task: Task, point: Point, scale: Scale, depth: float) -> Bounds 
         depth: nβ (L(w*) − L(ŵ)), see `depth_below`.
 
     Returns:
-        The bounds; None for a loss that is not twice differentiable.
+        The bounds; None for a loss that is not twice differentiable, or whose gradient jumps at w*.
     """
     try:
         local = expand(task, point)
     except InputError:
+        return None
+    if local.kinked:
         return None
     t, gamma, _ = scale
     rank = counted(local.values, TOLERANCE, "").rank

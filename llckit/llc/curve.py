@@ -16,7 +16,9 @@ from llckit.errors import InputError
 from llckit.llc.outcome import LLCEstimate, Outcome
 
 REQUIRED = ("step", "loss", "llc")
-NUMBERS = ("grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization")
+NUMBERS = (
+    "grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization", "bracket_lower", "bracket_upper"
+)  # fmt: skip
 RECORDED = "recorded_"  # before the names of what was saved with the checkpoints
 CHAIN = re.compile(r"llc_chain_(\d+)$")
 
@@ -31,7 +33,8 @@ class LLCCurve:
         llc: λ̂; NaN where an estimate failed.
         mcse: Monte Carlo standard error of λ̂; None if unknown.
         llc_per_chain: shape (steps, chains); None if unknown. Chains see the same noise at every checkpoint.
-        details: further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization.
+        details: further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization, and the ends of the
+            bracket, NaN where there is none (see `LLCEstimate.bracket`).
         outcome: how each estimate ended; None if unknown.
         behavioral: whether the loss was the behavioral one.
         recorded: the numbers saved with the checkpoints, such as the training loss or a test accuracy, by name; NaN

@@ -101,7 +101,7 @@ class LLCEstimate:
         trace: every draw; None where an estimate was read back from a store.
         bracket: ½ rank ∇²L(w*) and ½ (dim − dimension of the symmetry orbit), between which λ lies if w* is a minimum
             of what was sampled (see `llckit.bracket`); None above 512 parameters, where the Hessian would cost more
-            than a tenth of the sampling, or where the loss is not twice differentiable.
+            than a tenth of the sampling, or where the loss has a kink at w* or is not twice differentiable.
         lower_finite: ½ Σ nβh/(nβh + γ) over the eigenvalues h that count in the rank, the lower end at this nβ and γ.
         bracket_margin: how far λ̂ may lie below `lower_finite` and above the upper end, since the loss is not quadratic
             and w* not quite a minimum: beyond that, and twice the 95 % interval, it is outside its bracket. None where
@@ -136,6 +136,16 @@ class LLCEstimate:
     def interval(self) -> tuple[float, float]:
         """95 % interval, λ̂ ± 1.96 mcse."""
         return self.llc - Z95 * self.mcse, self.llc + Z95 * self.mcse
+
+    @property
+    def bracket_lower(self) -> float:
+        """The lower end of the bracket; NaN where there is none."""
+        return math.nan if self.bracket is None else self.bracket[0]
+
+    @property
+    def bracket_upper(self) -> float:
+        """Its upper end; likewise."""
+        return math.nan if self.bracket is None else self.bracket[1]
 
     @property
     def llc_about_minimum(self) -> float:
@@ -233,8 +243,11 @@ class LLCEstimate:
         if self.bracket is None:
             return ""
         low, high = self.bracket
-        doubt = "" if self.bracket_margin is None else f" less {self.bracket_margin[0]:.2g}"
-        return f"\nbracket {low:g} … {high:g}, at this n_beta and localization from {self.lower_finite:.4g}{doubt} on"
+        text = f"\nbracket of λ {low:g} … {high:g}; at this n_beta and localization "
+        if self.lower_finite is None or self.bracket_margin is None:
+            return f"{text}it says nothing: w* is no minimum, or the loss not finite near it"
+        below, above = self.bracket_margin
+        return f"{text}an LLC may be {max(0.0, self.lower_finite - below):.3g} … {high + above:.3g}"
 
     def _above_minimum(self) -> str:
         if not self.depth > Z95 * self.mcse:

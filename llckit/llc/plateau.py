@@ -60,7 +60,8 @@ def estimate_on_plateau(
             n_beta, gamma = (factor**decade for factor in factors)
             moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
             rung = estimate_point(task, point, moved, settings, progress=progress, observe=observe)
-            if not _sharp(rung):
+            left_bracket = rung.outcome is Outcome.OUTSIDE_BRACKET and last.outcome is not Outcome.OUTSIDE_BRACKET
+            if not _sharp(rung) or left_bracket:
                 return None, 0, f"{decade} decade{'s' * (decade > 1)} on: {rung.outcome.value}"
             if steady(last, rung):
                 return last, decade - 1, ""

@@ -112,7 +112,10 @@ class Spectrogram:
             raise InputError(f"{path} has no column n_beta, which tells the scales of a spectrogram apart")
         n_beta = table_column(path, rows, "n_beta")
         scales = np.unique(n_beta)
-        if len(scales) < 2 or not np.isfinite(scales).all():
+        if not np.isfinite(scales).all():
+            line = int(np.flatnonzero(~np.isfinite(n_beta))[0]) + 2
+            raise InputError(f"{path}, line {line}: column n_beta is empty or not finite; expected a number")
+        if len(scales) < 2:
             raise InputError(f"{path}: n_beta takes the values {scales.tolist()}; a spectrogram needs two or more")
         parts = [[row for row, at in zip(rows, n_beta, strict=True) if at == scale] for scale in scales]
         curves = tuple(LLCCurve.from_rows(path, names, part) for part in parts)

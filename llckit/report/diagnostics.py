@@ -17,7 +17,14 @@ from llckit.report.figures import loss_kind
 if TYPE_CHECKING:
     pass
 
-DIAGNOSTICS = {"llc_variance": "variance estimate", "rhat": "R-hat", "ess": "ESS", "grad_norm": "gradient norm"}
+DIAGNOSTICS = {
+    "bracket_lower": "λ from",
+    "bracket_upper": "λ to",
+    "llc_variance": "variance estimate",
+    "rhat": "R-hat",
+    "ess": "ESS",
+    "grad_norm": "gradient norm",
+}
 
 
 def diagnostics_section(curve: LLCCurve) -> str:
@@ -31,7 +38,7 @@ def diagnostics_section(curve: LLCCurve) -> str:
             for outcome, count in Counter(curve.outcome).most_common()
         ]
         parts.append("<ul>\n" + "\n".join(items) + "\n</ul>")
-    names = [name for name in DIAGNOSTICS if name in curve.details]
+    names = [name for name in DIAGNOSTICS if np.isfinite(curve.details.get(name, np.nan)).any()]
     columns = ["step", "loss", "LLC" if curve.mcse is None else "LLC ± standard error"]
     columns += [DIAGNOSTICS[name] for name in names] + (["outcome"] if curve.outcome is not None else [])
     rows = []

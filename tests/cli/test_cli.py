@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -318,11 +319,31 @@ def test_detect_links_transitions_across_the_scales_of_a_table(tmp_path, capsys)
     page = tmp_path / "report.html"
     assert main(["report", str(cells), "-o", str(page)]) == 2
     assert "--spectrogram" in capsys.readouterr().err
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_text("step,loss,llc,n_beta\n" + "\n".join(f"{7 + 10**6},1,1,{x}" for x in (1, 2)))
+    assert main(["report", str(curve), "--spectrogram", str(elsewhere), "-o", str(page)]) == 2
+    assert "no step in common" in capsys.readouterr().err
     assert main(["report", str(curve), "--spectrogram", str(curve), "-o", str(page)]) == 2
     assert "two or more" in capsys.readouterr().err
     assert not page.exists()
     assert main(["report", str(curve), "--spectrogram", str(cells), "-o", str(page)]) == 0
     assert "2 of 3" in page.read_text(encoding="utf-8")
+
+
+def test_a_short_curve_beside_a_long_one_is_not_the_reports_main(tmp_path, capsys, monkeypatch):
+    steps = [round(1.25**k) for k in range(8, 48)]
+    long = lk.LLCCurve(
+        np.array(steps), np.linspace(3, 1, 40), np.linspace(10, 20, 40), np.full(40, 0.1), None, {}, behavioral=True
+    )
+    short = lk.LLCCurve(np.array(steps[:1]), np.ones(1), np.ones(1), None, None, {})
+    lk.CheckpointStore(tmp_path / "run.ckpts").save(0, nn.Linear(1, 1))
+    monkeypatch.setattr("llckit.cli.commands.kept_curves", lambda _: {False: short, True: long})
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "run.ckpts"), "-o", str(page)]) == 0
+    assert "40 checkpoints" in page.read_text(encoding="utf-8")
+    monkeypatch.setattr("llckit.cli.commands.kept_curves", lambda _: {False: short})
+    assert main(["report", str(tmp_path / "run.ckpts"), "-o", str(tmp_path / "other.html")]) == 2
+    assert "without --steps" in capsys.readouterr().err
 
 
 def test_detect_leaves_out_what_is_no_llc(tmp_path, capsys):

@@ -256,3 +256,49 @@ def test_no_model_and_no_data():
         bracket("model", NO_DATA, matrix_loss)
     with pytest.raises(InputError, match="empty"):
         bracket(Vector([1.0]), (torch.zeros(0, 1),), lambda m, b: m.w.sum())
+
+
+def test_at_a_kink_the_upper_end_is_the_whole_codimension():
+    inputs = torch.randn(200, 4, dtype=torch.float64)
+    model = nn.Linear(4, 1, bias=False).double()
+    data = inputs, model(inputs).detach()
+    kinked = bracket(model, data, lambda model, batch: (model(batch[0]) - batch[1]).abs().mean())
+    assert (kinked.lower, kinked.upper) == (0, 4)  # λ = 4: the loss grows as the distance
+    assert "jumps" in kinked.note
+    smooth = bracket(model, data, lambda model, batch: (model(batch[0]) - batch[1]).square().mean())
+    assert (smooth.lower, smooth.upper) == (2, 2)
+    assert "jumps" not in smooth.note
+
+
+class Opaque(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return 2 * x * grad
+
+
+def test_a_loss_that_hides_its_second_derivative_is_refused():
+    data = torch.randn(20, 3), torch.randn(20, 1)
+    with pytest.raises(InputError, match="has no derivative"):
+        bracket(nn.Linear(3, 1), data, lambda model, batch: Opaque.apply(model(batch[0]) - batch[1]).mean())
+
+
+def test_a_saddle_is_told():
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.zero_()
+
+    def saddle(model, batch):
+        return (
+            model.weight.flatten() ** 2 * torch.tensor([1.0, -0.5], dtype=model.weight.dtype)
+        ).sum() + 0 * batch.sum()
+
+    box = bracket(model, torch.zeros(4, 1), saddle)
+    assert not box.rank_is_exact
+    assert "no minimum" in box.note

@@ -51,7 +51,8 @@ def test_an_estimate_has_its_bracket():
     assert found.bracket == (2.5, 6.0)
     assert found.lower_finite == pytest.approx(quadratic_energy(h, 1000.0, 1.0), rel=1e-6)
     assert found.bracket_margin == pytest.approx((0.1 * found.lower_finite, 0.6), abs=1e-4)
-    assert "bracket 2.5 … 6" in found.summary()
+    assert "bracket of λ 2.5 … 6" in found.summary()
+    assert "an LLC may be 2.24 … 6.6" in found.summary()
 
 
 def test_the_bracket_survives_json_and_earlier_estimates_are_read():
@@ -231,3 +232,19 @@ def test_a_subset_is_judged_by_its_own_loss():
     found = lk.estimate_llc(model, (x, model(x).detach()), loss, subset=200, **QUICK)
     assert found.bracket == (1.5, 1.5)
     assert dataclasses.replace(found, bracket=None).summary() != found.summary()
+
+
+def test_an_honest_estimate_at_a_kink_has_no_bracket():
+    inputs = torch.randn(200, 4)
+    model = nn.Linear(4, 1, bias=False)
+    data = inputs, model(inputs).detach()
+    found = lk.estimate_llc(
+        model,
+        data,
+        lambda model, batch: (model(batch[0]) - batch[1]).abs().mean(1),
+        max_grad_evals=2000,
+        progress=False,
+    )
+    assert found.bracket is None
+    assert found.outcome.trusted
+    assert found.llc > 3  # half the codimension would be 2

@@ -98,7 +98,7 @@ def test_a_strangers_table_needs_no_more_than_four_columns(tmp_path):
     [
         ("step,loss,llc,n_beta", CELLS[:3], "different steps"),
         ("step,loss,llc,n_beta", [*CELLS, "3,1,7,10"], "each once"),
-        ("step,loss,llc,n_beta", [*CELLS, "4,1,7,"], "n_beta takes the values"),
+        ("step,loss,llc,n_beta", [*CELLS, "4,1,7,"], "line 6: column n_beta is empty"),
         ("step,loss,llc,scale", CELLS, "no column n_beta"),
         ("step,loss,lambda,n_beta", CELLS, "no column llc"),
     ],
