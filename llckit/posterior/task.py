@@ -320,6 +320,21 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
+def _separate(parent: nn.Module, seen: set[int]) -> None:
+    """Where one module stands under two names, put a second one with the same parameters there."""
+    # functional_call cannot restore a parameter that it meets twice in one module, only one that two modules share.
+    for name, module in list(parent._modules.items()):
+        if module is None:
+            continue
+        if id(module) in seen and any(True for _ in module.parameters()):
+            module = copy.copy(module)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                setattr(module, kind, dict(getattr(module, kind)))
+            parent._modules[name] = module
+        seen.add(id(module))
+        _separate(module, seen)
+
+
 def _prepare(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str, Tensor]]:
     """An evaluation-mode copy of `model` whose sampled parameters share one real floating type; see `restrict`."""
     try:
@@ -328,6 +343,7 @@ def _prepare(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str, 
         raise InputError(
             f"the model cannot be copied ({error}); expected an nn.Module that deepcopy accepts"
         ) from error
+    _separate(model, set())
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         raise InputError("the model has lazy parameters without a shape; run one batch through it first")
     indices = restrict(model, params)

@@ -63,13 +63,19 @@ def conv():
     return model
 
 
-MODELS = {"mlp": mlp, "conv": conv, "block": Block, "fused": Fused, "tied": Tied}
+def repeated():
+    """One module, itself of modules, in two places."""
+    again = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh())
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), again, again, nn.Linear(6, 3))
+
+
+MODELS = {"mlp": mlp, "conv": conv, "repeated": repeated, "block": Block, "fused": Fused, "tied": Tied}
 
 
 def case(name):
     torch.manual_seed(0)
     model = MODELS[name]()
-    x = torch.randn(N, 1, 4, 4) if name in ("mlp", "conv") else torch.randint(0, 7, (N, 5))
+    x = torch.randn(N, 1, 4, 4) if name in ("mlp", "conv", "repeated") else torch.randint(0, 7, (N, 5))
     return model, x, torch.randint(0, 3, (N,))
 
 
@@ -118,6 +124,16 @@ def test_minibatches_of_every_row_average_to_the_full_posterior(name):
 def test_a_tied_parameter_counts_once():
     model, x, y = case("tied")
     assert Task(model, (x, y), loss_fn).dim == 28
+
+
+def test_a_repeated_module_counts_once_and_its_checkpoint_is_read():
+    model, x, y = case("repeated")
+    task = Task(model, (x, y), loss_fn)
+    assert task.dim == sum(p.numel() for p in model.parameters())
+    point = task.point(model.state_dict())
+    found = task.loss(point.weights, point.fixed, (x, y))
+    torch.testing.assert_close(found, loss_fn(model.eval(), (x, y)).to(found))
+    assert model[2] is model[3], "the caller's model stays as it was"
 
 
 def test_tied_weights_that_differ_in_a_checkpoint_are_refused():
