@@ -22,6 +22,11 @@ from llckit.posterior.task import LossFunction
 ROWS_BYTES = 2**30  # of the per-sample gradients that `gradient_gram` holds
 
 
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+
+
 def effective_rank(matrix: Tensor) -> float:
     """exp(−Σ p_i ln p_i), p_i = σ_i/Σσ: the exponential of the entropy of the singular values.
 
@@ -64,7 +69,11 @@ def weight_ranks(model: nn.Module, rank: Callable[[Tensor], float] = effective_r
     Returns:
         By the parameter's name; a convolution's kernel counts as a matrix (outputs, inputs × places), and parameters
         of fewer than two dimensions are left out.
+
+    Raises:
+        InputError: no module.
     """
+    _check_module(model)
     return {name: rank(p.detach().flatten(1)) for name, p in model.named_parameters() if p.dim() > 1}
 
 
@@ -79,14 +88,20 @@ def activation_ranks(
         rank: of a matrix (samples, features): `effective_rank`, `stable_rank` or another.
 
     Returns:
-        By module name; further dimensions of an output count as features. Modules that give no floating-point tensor
-        with a batch dimension are left out; of one that is used repeatedly the last use counts.
+        By module name; further dimensions of an output count as features, and of several outputs the first counts.
+        Modules that give no floating-point tensor with a batch dimension are left out; of one that is used repeatedly
+        the last use counts.
+
+    Raises:
+        InputError: no module.
     """
+    _check_module(model)
     seen: dict[str, Tensor] = {}
     leaves = {name: module for name, module in model.named_modules() if not any(True for _ in module.children())}
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            output = output[0] if isinstance(output, tuple) and output else output
             if isinstance(output, Tensor) and output.is_floating_point() and output.dim() > 1:
                 seen[name] = output.detach().flatten(1)
 
@@ -170,4 +185,4 @@ def _singular_values(matrix: Tensor) -> Tensor:
     if not isinstance(matrix, Tensor) or matrix.dim() != 2 or not torch.isfinite(matrix).all():
         found = f"shape {tuple(matrix.shape)}" if isinstance(matrix, Tensor) else type(matrix).__name__
         raise InputError(f"matrix has {found}; expected a tensor of two dimensions without NaN or inf")
-    return torch.linalg.svdvals(matrix.detach().double())
+    return torch.linalg.svdvals(matrix.detach().to(torch.complex128 if matrix.is_complex() else torch.float64))

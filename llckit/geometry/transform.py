@@ -41,10 +41,13 @@ def transform(
         The copy, in the model's own precision.
 
     Raises:
-        InputError: no module, no symmetry is known, one does not fit the model, or an impossible `max_condition`.
+        InputError: no module, no symmetry is known, one does not fit the model, or an impossible `seed` or
+            `max_condition`.
     """
     if not isinstance(max_condition, int | float) or not 1 <= max_condition < math.inf:
         raise InputError(f"max_condition is {max_condition!r}; expected a number >= 1")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise InputError(f"seed is {seed!r}; expected an integer")
     found = find_symmetries(model, cross_entropy=cross_entropy)
     known = found if symmetries is None else list(symmetries)
     model = copy.deepcopy(model)

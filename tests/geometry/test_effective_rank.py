@@ -224,3 +224,15 @@ def test_gradients_that_do_not_fit_are_refused(monkeypatch):
     with pytest.raises(InputError, match="give 5 samples"):
         gradient_gram(model, data, squared_error)
     assert gradient_gram(model, tuple(x[:5] for x in data), squared_error).shape == (5, 5)
+
+
+def test_complex_matrices_and_outputs_of_several_tensors_have_ranks():
+    assert effective_rank(1j * torch.eye(3)) == pytest.approx(3)
+    ranks = activation_ranks(nn.LSTM(3, 4), torch.randn(6, 5, 3))
+    assert 1 <= ranks[""] <= 6
+
+
+@pytest.mark.parametrize("function", [weight_ranks, lambda model: activation_ranks(model, torch.zeros(2, 3))])
+def test_what_is_no_module_is_refused(function):
+    with pytest.raises(InputError, match="model is a int"):
+        function(3)

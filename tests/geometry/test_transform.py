@@ -102,3 +102,8 @@ def test_impossible_wishes_are_refused():
         transform(model, symmetries=[Symmetry("affine", (View("0.weight"),))])  # pyright: ignore
     with pytest.raises(InputError, match=r"0\.weight\[2:9\] in blocks of 1 does not fit"):
         transform(model, symmetries=[Symmetry("pointwise", (View("0.weight", start=2, stop=9),))])
+
+
+def test_a_seed_that_is_no_integer_is_refused():
+    with pytest.raises(InputError, match="seed is 'a'"):
+        transform(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), seed="a")
