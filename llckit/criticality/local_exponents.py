@@ -43,7 +43,7 @@ class LocalExponents:
         evidence: AIC of the smooth form less that of the power law.
         exponent: b of the onset, |λ̂ - λ̂_before| ~ (ln t - ln t_c)^b.
         exponent_interval: Its interval by profile likelihood; None at an end that the data leave open.
-        critical_step: t_c.
+        critical_step: t_c; None where the best one lies before the checkpoints that were fitted.
         width: Of the logistic, in units of ln(step + 1).
         heat_excess: Largest Var[nβL] / λ̂ - 1 of the checkpoints inside, None without variances. In one basin it is 0.
         heat_excess_se: Standard error of that.
@@ -234,7 +234,7 @@ def _forms(x: Array, values: Array, errors: Array, low: float, high: float) -> d
             float(ends[0]) if held[0] > 0 else None,
             float(ends[1]) if held[-1] < len(EXPONENTS) - 1 else None,
         ),
-        "critical_step": float(np.expm1(places[best, 0])),
+        "critical_step": float(np.expm1(places[best, 0])) if places[best, 0] >= x[0] else None,
         "width": float(np.exp(smooth.x[1])),
     }
 
