@@ -135,7 +135,7 @@ def test_an_exported_store_is_estimated_like_a_folder(here, tmp_path, capsys):
     assert main(["info", exported]) == 0
     assert "estimated: 2 (" in capsys.readouterr().out
     assert main(["report", exported, "-o", str(tmp_path / "page.html")]) == 2
-    assert "1 finite entries of 2" in capsys.readouterr().err
+    assert "holds 1 estimates at minima of the task loss" in capsys.readouterr().err
 
 
 def test_a_shuffling_loader_is_welcome_and_gives_the_same_curve(here, tmp_path, capsys):
