@@ -73,10 +73,8 @@ class News:
         usable = np.isfinite(curve.llc) & curve.is_minimum & np.isfinite(curve.loss)
         if usable.sum() < MIN_CHECKPOINTS:
             return []
-        now, found = (
-            int(curve.step[-1]),
-            list(detect_transitions(curve, axis=self._axis, false_boundaries=self._false_boundaries)),
-        )
+        now = int(curve.step[-1])
+        found = list(detect_transitions(curve, axis=self._axis, false_boundaries=self._false_boundaries))
         lines = [_told(now, transition) for transition in found if not any(_same(transition, t) for t in self.told)]
         lines += [
             f"step {now}: the transition of type {before.kind} at {before.location:.0f} is withdrawn"

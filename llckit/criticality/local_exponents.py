@@ -39,7 +39,7 @@ class LocalExponents:
         effective_dimension_after: 2 λ̂ at its end.
         effective_dimension_after_se: Standard error of that.
         form: What λ̂ prefers by Akaike's criterion: "smooth" (a logistic in ln(step + 1)), "power law" (a singular
-            onset) or "undecided"; None where fewer than 6 checkpoints lie inside.
+            onset) or "undecided"; None where fewer than 6 checkpoints lie inside, or λ̂ does not move.
         evidence: AIC of the smooth form less that of the power law.
         exponent: b of the onset, |λ̂ - λ̂_before| ~ (ln t - ln t_c)^b.
         exponent_interval: Its interval by profile likelihood; None at an end that the data leave open.
@@ -252,7 +252,7 @@ def _heat(steps: Array, values: Array, variance: Array, ess: Array) -> tuple[flo
 
 def _reason(form: str | None, heat: tuple[float | None, float | None, float | None]) -> str:
     seen = {
-        None: "Too few checkpoints lie inside to tell a singular change from a smooth one.",
+        None: "Too few checkpoints lie inside, or the LLC rests there: its form cannot be told.",
         "smooth": "The LLC changes smoothly.",
         "power law": "The LLC has a singular onset rather than a smooth one.",
         "undecided": "A smooth change and a singular onset describe the LLC equally well.",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from llckit.geometry.group import acts_within
+from llckit.geometry.hessian import shaken
 from llckit.geometry.orbit_dimension import orbit_dim
 from llckit.geometry.orbits import orbit_basis, violations
 from llckit.geometry.symmetry import find_symmetries
@@ -62,9 +63,7 @@ def find_orbit(task: Task, point: Point) -> Orbit:
 
 def _near(task: Task, point: Point) -> tuple[Tensor, Tensor]:
     """A random point near w*, and ∇L there."""
-    scale = float(point.weights.double().square().mean().sqrt()) or 1.0
-    noise = torch.randn(task.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    weights = (point.weights.detach() + SHAKE * scale * noise.to(point.weights)).requires_grad_()
+    weights = shaken(point, SHAKE).weights.requires_grad_()
     batch, _ = next(point.samples.chunks(SAMPLES))
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(task.loss(weights, point.fixed, batch), weights)

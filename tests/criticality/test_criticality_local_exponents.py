@@ -93,6 +93,12 @@ def test_few_checkpoints_have_no_form_but_advice():
     assert any(" 200, " in line for line in few.needed)
 
 
+def test_what_rests_has_no_exponent():
+    still = local_exponents(step=STEP, llc=np.full(len(STEP), 5.0), start=200, end=3000)
+    assert still.form is still.exponent is still.critical_step is None
+    assert "rests" in still.reason
+
+
 def test_gaps_are_left_out_and_the_result_is_plain():
     llc = 10 + 5 * ramp(1.0)
     llc[::7] = np.nan

@@ -270,23 +270,10 @@ def test_at_a_kink_the_upper_end_is_the_whole_codimension():
     assert "jumps" not in smooth.note
 
 
-class Opaque(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return 2 * x * grad
-
-
 def test_a_loss_that_hides_its_second_derivative_is_refused():
     data = torch.randn(20, 3), torch.randn(20, 1)
     with pytest.raises(InputError, match="has no derivative"):
-        bracket(nn.Linear(3, 1), data, lambda model, batch: Opaque.apply(model(batch[0]) - batch[1]).mean())
+        bracket(nn.Linear(3, 1), data, lambda model, batch: Once.apply(model(batch[0]) - batch[1]).mean())
 
 
 def test_a_saddle_is_told():

@@ -105,7 +105,9 @@ def test_violation_of_a_symmetry_that_is_not_there(activation, wrong):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_chains_of_linear_layers_of_any_ranks(seed):
-    dims(matrices(random_chain(seed)))
+    weights = dict(matrices(random_chain(seed)).named_parameters())
+    symmetries = find_symmetries(matrices(random_chain(seed)))
+    assert orbit_dim(weights, symmetries) == len(orbit_basis(weights, symmetries))
 
 
 @pytest.mark.parametrize("seed", range(10))
