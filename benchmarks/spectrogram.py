@@ -43,6 +43,7 @@ def measure(store: Path, out: Path, behavioral: bool) -> dict[str, Any]:
     picture.unlink(missing_ok=True)
     save_figure(plot_spectrogram(found, title=f"Grokking: addition modulo 43 ({name})"), picture)
     assert found.mcse is not None  # it was estimated here
+    assert found.llc_variance is not None
     return {
         "loss": name,
         "step": found.step.tolist(),

@@ -43,9 +43,10 @@ class Spectrogram:
         return np.array([curve.details["n_beta"][0] for curve in self.curves])
 
     @property
-    def localization(self) -> float:
-        """γ, the same everywhere."""
-        return float(self.curves[0].details["localization"][0])
+    def localization(self) -> float | None:
+        """γ, the same everywhere; None if unknown."""
+        known = self.curves[0].details.get("localization")
+        return None if known is None else float(known[0])
 
     @property
     def llc(self) -> np.ndarray:
@@ -58,9 +59,9 @@ class Spectrogram:
         return _stacked([curve.mcse for curve in self.curves])
 
     @property
-    def llc_variance(self) -> np.ndarray:
-        """Var[nβ L], shape (steps, scales); equal to λ̂ on a plateau."""
-        return np.stack([curve.details["llc_variance"] for curve in self.curves], axis=1)
+    def llc_variance(self) -> np.ndarray | None:
+        """Var[nβ L], shape (steps, scales); equal to λ̂ on a plateau; None if unknown."""
+        return _stacked([curve.details.get("llc_variance") for curve in self.curves])
 
     @property
     def llc_per_chain(self) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -73,8 +74,11 @@ class ReLUPieces(nn.Module):
             The expected energy, to about 1e-5 as long as kinks are at one place or far apart in units of nβ^{−⅓}.
 
         Raises:
-            InputError: more than two units.
+            InputError: nβ or γ not positive, or more than two units.
         """
+        for name, value in (("n_beta", n_beta), ("localization", localization)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise InputError(f"{name} is {value!r}; expected a finite number above 0")
         truth, changes = self.truth.double().numpy(), self.changes.double().numpy()
         units = len(truth)
         if units > 2:
@@ -152,11 +156,14 @@ def relu_pieces_llc(kinks: Sequence[float], heights: Sequence[float]) -> float:
         InputError: no kinks, other numbers of kinks and heights, a kink at an end or not finite, or kinks at one place
             some of whose heights sum to zero.
     """
-    if not len(kinks) == len(heights) > 0 or not np.isfinite([*kinks, *heights]).all() or 1 in np.abs(kinks):
-        raise InputError(
-            f"kinks {tuple(kinks)}, heights {tuple(heights)}; expected equally many finite numbers, one at least, and "
-            "no kink at -1 or 1"
-        )
+    refusal = f"kinks {kinks!r}, heights {heights!r}; expected equally many finite numbers, one at least, and no kink "
+    try:
+        places, changes = np.array(kinks, dtype=np.float64), np.array(heights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{refusal}at -1 or 1") from error
+    is_list = places.ndim == 1 and places.shape == changes.shape and len(places) > 0
+    if not is_list or not np.isfinite([places, changes]).all() or (np.abs(places) == 1).any():
+        raise InputError(f"{refusal}at -1 or 1")
     inside = [(t, v) for t, v in zip(kinks, heights, strict=True) if -1 < t < 1]
     llc = 0.5 + 0.5 * (min(kinks) < -1)
     for kink, count in Counter(t for t, _ in inside).items():

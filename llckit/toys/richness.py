@@ -118,10 +118,13 @@ def richness_run(width: int, richness: float, *, outputs: int = 1, seed: int = 0
         The run: 100 steps of gradient descent on the mean squared error of 16 samples, to its minimum.
 
     Raises:
-        InputError: a width or number of outputs that is too small, or r out of its range.
+        InputError: a width, number of outputs or seed that is no integer or too small, or r out of its range.
     """
-    if width < INPUTS or outputs < 1:
-        raise InputError(f"width {width}, outputs {outputs}; expected width >= {INPUTS} and outputs >= 1")
+    whole = all(isinstance(count, int) and not isinstance(count, bool) for count in (width, outputs, seed))
+    if not whole or width < INPUTS or outputs < 1:
+        raise InputError(
+            f"width {width!r}, outputs {outputs!r}, seed {seed!r}; expected integers, width >= {INPUTS}, outputs >= 1"
+        )
     fixed = torch.Generator().manual_seed(0)
     inputs = math.sqrt(SAMPLES) * torch.linalg.qr(torch.randn(SAMPLES, INPUTS, generator=fixed, dtype=torch.float64))[0]
     target = torch.linalg.qr(torch.randn(max(outputs, INPUTS), INPUTS, generator=fixed, dtype=torch.float64))[0]

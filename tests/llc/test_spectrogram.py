@@ -91,6 +91,8 @@ def test_a_strangers_table_needs_no_more_than_four_columns(tmp_path):
     assert read.llc.tolist() == [[5, 6], [4, 7]]
     assert read.mcse is None
     assert read.llc_per_chain is None
+    assert read.localization is None
+    assert read.llc_variance is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch.utils.data import (
 )
 
 from llckit.errors import InputError
-from llckit.posterior import Task
+from llckit.posterior import LocalPosterior, Task
 
 N = 20
 X = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))
@@ -215,6 +215,13 @@ def test_weights_that_are_not_finite_are_named(model, bad):
         model.weight[0, 0] = bad
     with pytest.raises(InputError, match=r"NaN or inf in weight"):
         Task(model, (X, Y), mse)
+
+
+def test_a_gradient_that_is_not_finite_is_told_as_such(model):
+    """The root of the mean square has no derivative where all residuals are zero."""
+    task = Task(model, (X, model(X).detach()), lambda m, b: mse(m, b).sqrt())
+    with pytest.raises(InputError, match=r"the loss over all samples is 0.0 and its gradient not finite; expected"):
+        LocalPosterior(task, task.point(), n_beta=10.0, localization=1.0, rows=1)
 
 
 def test_a_buffer_may_hold_infinity_but_not_nan():

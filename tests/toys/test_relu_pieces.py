@@ -120,10 +120,17 @@ def test_sampling_agrees_with_the_quadrature():
         lambda: relu_pieces_llc([0.1], [1.0, 2.0]),
         lambda: relu_pieces_llc([1.0], [1.0]),
         lambda: relu_pieces_llc([float("nan")], [1.0]),
+        lambda: relu_pieces_llc("ab", [1.0, 2.0]),
+        lambda: relu_pieces_llc(0.1, 1.0),
+        lambda: relu_pieces_llc([[0.1], [0.2]], [[1.0], [2.0]]),
+        lambda: relu_pieces_llc([0.1, [0.2]], [1.0, 2.0]),
         lambda: relu_pieces_llc([0.1, 0.1], [1.0, -1.0]),
         lambda: relu_pieces_llc([0.1, 0.1], [1.0, 0.0]),
         lambda: ReLUPieces([0.1, 0.1], [1.0, -1.0]),
         lambda: ReLUPieces([0.1, 0.2, 0.3], [1.0, 1.0, 1.0]).energy(1e4, 1.0),
+        lambda: ReLUPieces([0.1], [1.0]).energy("1e4", 1.0),
+        lambda: ReLUPieces([0.1], [1.0]).energy(1e4, 0.0),
+        lambda: ReLUPieces([0.1], [1.0]).energy(float("nan"), 1.0),
     ],
 )
 def test_bad_input_is_refused(call):

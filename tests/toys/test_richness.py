@@ -141,6 +141,10 @@ MLP = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 1))
         lambda: hidden_updates(nn.ReLU(), nn.ReLU(), torch.zeros(2, 3)),
         lambda: richness_run(3, 0.5),
         lambda: richness_run(8, 0.5, outputs=0),
+        lambda: richness_run("8", 0.5),  # type: ignore[arg-type]
+        lambda: richness_run(8.5, 0.5),  # type: ignore[arg-type]
+        lambda: richness_run(8, 0.5, outputs=None),  # type: ignore[arg-type]
+        lambda: richness_run(8, 0.5, seed="a"),  # type: ignore[arg-type]
         lambda: richness_run(8, 2),
     ],
 )
