@@ -1,7 +1,8 @@
 """devinterp at work: its own fourteen test cases, rebuilt, and its samplers behind a line protocol.
 
 Run by devinterp's interpreter, with llckit importable, so that both tools see the same models, data and losses: one
-JSON request a line on stdin, one JSON answer a line on stdout, the first answer being the versions. `accuracy.py` asks.
+JSON request a line on stdin, one JSON answer a line on stdout, the first answer being the versions. `accuracy.py` asks,
+and `time_to_error.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +25,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from llckit.posterior import Point, Task
 from llckit.toys import Planar, Toy, catalog, deep_linear_llc, monomial_llc
+from llckit.toys.linear_nets import deepest_point, random_widths
 
 SOURCE = "devinterp 1.3.2, tests/slt/rrr_test.py and tests/slt/sampler_accuracy_test.py"
 SEED, SAMPLES = 42, 1000  # theirs
 REGRESSIONS = ((5, 3, 5), (5, 4, 5), (4, 3, 8), (8, 3, 4), (3, 8, 4))  # inputs, hidden, outputs
 POWERS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (0, 3), (1, 3), (2, 3), (3, 3))
 TIMED = 100  # steps, where only their pace is asked for
+NET_SEED, NET_SAMPLES = 0, 10_000  # of `deep_net`
+BLOCKS = 400  # means that stand for all draws of a run
 
 
 class Published(NamedTuple):
@@ -62,6 +67,11 @@ class NormalCrossing(nn.Module):
 def mean_square(model: nn.Module, batch: Any) -> Tensor:
     """Mean squared error over samples and outputs, devinterp's `evaluate_mse`."""
     return F.mse_loss(model(batch[0]), batch[1])
+
+
+def summed_square(model: nn.Module, batch: Any) -> Tensor:
+    """Squared error, summed over outputs, mean over samples."""
+    return (model(batch[0]) - batch[1]).square().sum(-1).mean()
 
 
 def own_cases() -> list[Toy]:
@@ -110,6 +120,24 @@ def _normal_crossing(powers: tuple[int, int]) -> Toy:
     return Toy(name, "normal crossing", model, (x, y), mean_square, llc, multiplicity, exact, SOURCE)
 
 
+def deep_net() -> Toy:
+    """A deep linear net at its deepest point, without label noise, of the shape that the first seed gives.
+
+    Returns:
+        52-60-30-6-20-36 of rank 4, with 5940 weights and 10 000 samples.
+    """
+    widths, rank = random_widths(NET_SEED, most_layers=6, widest=60)
+    layers = [nn.Linear(inputs, outputs, bias=False) for inputs, outputs in pairwise(widths)]
+    weights = deepest_point(widths, rank, NET_SEED)
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.weight.data = weight
+    x = torch.randn(NET_SAMPLES, widths[0], generator=torch.Generator().manual_seed(NET_SEED))
+    y = x @ torch.linalg.multi_dot(weights[::-1]).T
+    llc, multiplicity = deep_linear_llc(widths, rank)
+    name = f"net {'-'.join(map(str, widths))}, rank {rank}"
+    return Toy(name, "deep linear net", nn.Sequential(*layers), (x, y), summed_square, llc, multiplicity, None, "")
+
+
 class ReadyBatch(DataLoader):
     """The full batch as it lies in memory; a DataLoader, because devinterp reads its batch_size."""
 
@@ -118,6 +146,25 @@ class ReadyBatch(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         yield self.dataset.tensors  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class RowBatches(ReadyBatch):
+    """A minibatch for each row, with replacement."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], rows: int, size: int) -> None:
+        super().__init__(tensors)
+        self.shape = rows, size
+
+    def __iter__(self) -> Iterator[Any]:
+        columns = self.dataset.tensors  # pyright: ignore[reportAttributeAccessIssue]
+        indices = torch.randint(len(columns[0]), self.shape)
+        yield tuple(column[indices] for column in columns)
+
+
+def condensed(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """As many samples as columns, of the same mean square error for every linear map from x to y."""
+    r = torch.linalg.qr(torch.cat([x, y], 1).double(), mode="r").R
+    return tuple((r * math.sqrt(len(r) / len(x))).float().split([x.shape[1], y.shape[1]], 1))  # pyright: ignore[reportReturnType]
 
 
 def _batch(toy: Toy) -> tuple[Tensor, ...]:
@@ -207,6 +254,70 @@ def run_published(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     return answer | settings | {"seconds_own_loader": timed * chains * draws}
 
 
+def run_blocks(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
+    """Run `sample` of devinterp with SGLD, all chains in one batch, and give what every number of draws would find.
+
+    The full loss of a linear net is that of the condensed samples, which cost less; minibatches are of all samples,
+    and every chain has its own.
+
+    Args:
+        toy: a linear net with its samples.
+        request: step_size, n_beta, localization, chains, batch (None for the full loss), draws, seed.
+
+    Returns:
+        blocks: nβ (L(w) − L(w*)), means over 1/400 of the draws, shape (400, chains).
+    """
+    from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
+
+    task = Task(toy.model, toy.data, toy.loss_fn)
+    point, chains, size = task.point(), request["chains"], request["batch"]
+    with torch.no_grad():
+        at_center = task.loss(point.weights, point.fixed, toy.data)
+    loader = ReadyBatch(condensed(*toy.data)) if size is None else RowBatches(toy.data, chains, size)
+    blocks = torch.zeros(BLOCKS, chains, dtype=torch.float64)
+    each = request["draws"] // BLOCKS
+
+    def evaluate(model: Chains, data: Any) -> tuple[Tensor, Tensor]:
+        shared = (
+            data[0].dim() == 2
+        )  # also for minibatches before the first step, when devinterp asks a loader of its own
+        losses = vmap(task.loss, in_dims=(0, None, None if shared else 0))(model.rows, point.fixed, data)
+        return losses.sum(), losses.detach()
+
+    def record(*, results: tuple[Tensor], draw: int, **_: Any) -> None:
+        blocks[draw // each] += results[0] - at_center
+
+    run_sampler(Chains(point, chains), loader, evaluate, [record], SGLD, request | {"burnin": 0}, chains=1)
+    return {"blocks": (request["n_beta"] / each * blocks).tolist()}
+
+
+def time_loops(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
+    """What one step of one chain costs devinterp, which runs chains one after another: the best of three runs each.
+
+    Args:
+        toy: model, data and loss.
+        request: as for `run_blocks`, but for chains and draws.
+
+    Returns:
+        ready: seconds, the batch being in memory; loader: from a shuffling DataLoader; loss: L(w*).
+    """
+    from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
+
+    size = request["batch"] or len(toy.data[0])
+    ready = ReadyBatch(tuple(column[:size] for column in toy.data))
+    shuffling = DataLoader(TensorDataset(*toy.data), batch_size=size, shuffle=True)
+
+    def pace(loader: DataLoader, steps: int) -> float:
+        return min(_pace(toy.model, loader, toy.loss_fn, SGLD, request, steps) for _ in range(3))
+
+    # Before the first step devinterp reads a batch by a loader of its own: as long as many steps on a ready one take.
+    return {
+        "ready": pace(ready, 10 * TIMED),
+        "loader": pace(shuffling, TIMED),
+        "loss": float(toy.loss_fn(toy.model, toy.data)),
+    }
+
+
 def time_step(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     """What one step of one chain costs devinterp when chains are run one by one, as it runs them.
 
@@ -224,11 +335,13 @@ def time_step(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     return {"seconds_a_step": pace, "loss": loss}
 
 
-def _pace(model: nn.Module, loader: DataLoader, evaluate: Any, method: Any, request: dict[str, Any]) -> float:
+def _pace(
+    model: nn.Module, loader: DataLoader, evaluate: Any, method: Any, request: dict[str, Any], steps: int = TIMED
+) -> float:
     start = time.perf_counter()
-    timed = request | {"draws": TIMED, "burnin": 0}
+    timed = request | {"draws": steps, "burnin": 0}
     run_sampler(model, loader, evaluate, [lambda **_: None], method, timed, chains=1)
-    return (time.perf_counter() - start) / TIMED
+    return (time.perf_counter() - start) / steps
 
 
 def run_sampler(
@@ -282,6 +395,8 @@ def _answer(mean: float, spread: float, chains: int, seconds: float) -> dict[str
 ACTIONS: dict[str, Callable[[Toy, dict[str, Any]], dict[str, Any]]] = {
     "chains": run_chains,
     "published": run_published,
+    "blocks": run_blocks,
+    "loops": time_loops,
     "time": time_step,
 }
 
@@ -294,7 +409,7 @@ def main() -> None:
     torch.set_num_threads(1)
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # what devinterp prints must not land among the answers
-        toys = {toy.name: toy for toy in [*catalog(), *own_cases()]}
+        toys = {toy.name: toy for toy in [*catalog(), *own_cases(), deep_net()]}
         versions = {"python": sys.version.split()[0], "torch": torch.__version__, "devinterp": version("devinterp")}
         print(json.dumps(versions), file=out, flush=True)
         for line in sys.stdin:

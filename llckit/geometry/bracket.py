@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -97,15 +98,16 @@ def bracket(
     if not (isinstance(localization, Real) and math.isfinite(localization) and localization >= 0):
         raise InputError(f"localization is {localization!r}; expected a number >= 0")
     task = make_task(model, data, loss_fn, double=double)
-    point = task.point()
-    if task.dim <= MAX_DENSE:
-        local = expand(task, point)
-        gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
-        found = counted(local.values, TOLERANCE, "all eigenvalues")
-    else:
-        gradient, _ = gradient_and_products(task, point, torch.zeros(0, task.dim))
-        orbit_dim, kinked = find_orbit(task, point).dim, has_kink(task, point, gradient)
-        found = find_rank(task, point, max_bytes=max_bytes, progress=progress)
+    with closing(task.samples):
+        point = task.point()
+        if task.dim <= MAX_DENSE:
+            local = expand(task, point)
+            gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
+            found = counted(local.values, TOLERANCE, "all eigenvalues")
+        else:
+            gradient, _ = gradient_and_products(task, point, torch.zeros(0, task.dim))
+            orbit_dim, kinked = find_orbit(task, point).dim, has_kink(task, point, gradient)
+            found = find_rank(task, point, max_bytes=max_bytes, progress=progress)
     rank = min(found.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit
     kept = found.eigenvalues[len(found.eigenvalues) - rank :]
     finite = None if n_beta is None else 0.5 * float((n_beta * kept / (n_beta * kept + localization)).sum())

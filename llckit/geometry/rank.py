@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,10 +101,11 @@ def hessian_rank(
     """
     task = make_task(model, data, loss_fn, double=double)
     task = behavioral_task(task) if gauss_newton else task
-    point = task.point()
-    if task.dim > MAX_DENSE:
-        return find_rank(task, point, max_bytes=max_bytes, seed=seed, progress=progress)
-    _, hessian = gradient_and_products(task, point, None)
+    with closing(task.samples):
+        point = task.point()
+        if task.dim > MAX_DENSE:
+            return find_rank(task, point, max_bytes=max_bytes, seed=seed, progress=progress)
+        _, hessian = gradient_and_products(task, point, None)
     values = torch.linalg.eigvalsh((hessian + hessian.T).double() / 2).cpu()
     return counted(values, TOLERANCE, "all eigenvalues")
 

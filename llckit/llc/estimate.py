@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Literal
 
 import torch
@@ -49,7 +50,8 @@ def estimate_llc(
 
     Args:
         model: at w*; it is copied, evaluated in evaluation mode, and left as it is.
-        data: tensors, a Dataset or a DataLoader (see `Task`).
+        data: tensors, a Dataset or a DataLoader (see `Task`); of a Dataset that takes more than 4 GiB samples are read
+            again at every pass, by the DataLoader's `num_workers`.
         loss_fn: `loss_fn(model, batch)` giving the mean loss or one loss per sample.
         n_beta: nβ; None takes n/ln n, or 10, 100 or 1000 times that where only there λ̂ is flat in nβ (see
             `estimate_on_plateau`); `estimate.settings["rule"]` says which and why.
@@ -102,7 +104,7 @@ def estimate_llc(
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     if behavioral:
         task = behavioral_task(task)
-    with steady_threads(task):
+    with closing(task.samples), steady_threads(task):
         point = task.point()
         scale = choose_scale(task, point, n_beta, localization)
         settings = choose_gradients(task, point, scale, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,7 +148,7 @@ def scale_profile(
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
     if behavioral:
         task = behavioral_task(task)
-    with steady_threads(task):
+    with closing(task.samples), steady_threads(task):
         return _climb(task, settings, n_beta, localization, progress)
 
 

@@ -97,13 +97,12 @@ def _lanczos_of_three(posterior: LocalPosterior, delta: float, seed: int) -> Spe
     vector /= vector.norm()
     previous, alphas, betas = torch.zeros_like(vector), [], []
     for _ in range(LANCZOS_STEPS):
-        image = posterior.loss_and_grad((center + delta * vector)[None])[1][0]
-        image -= posterior.loss_and_grad((center - delta * vector)[None])[1][0]
+        image = previous.mul_(-2 * delta * betas[-1]) if betas else previous
+        image += posterior.loss_and_grad(torch.add(center, vector, alpha=delta)[None])[1][0]
+        image -= posterior.loss_and_grad(torch.sub(center, vector, alpha=delta)[None])[1][0]
         image /= 2 * delta
         alphas.append(torch.dot(image, vector))
         image -= alphas[-1] * vector
-        if betas:
-            image -= betas[-1] * previous
         betas.append(image.norm())
         previous, vector = vector, image.div_(betas[-1].clamp_min(1e-30))
     alpha, beta = (torch.stack(x)[None].double().cpu() for x in (alphas, betas[:-1]))

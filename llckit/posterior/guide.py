@@ -50,6 +50,6 @@ class Guide:
         def potential(weights: Tensor) -> Energy:
             away = weights - center
             loss, grad = self._behavior.loss_and_grad(weights, minibatch)
-            return self._posterior.energy(loss + (away @ slope).double(), grad + slope, away)
+            return self._posterior.energy(loss + (away @ slope).double(), grad + slope, weights)
 
         return potential

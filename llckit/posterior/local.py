@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,8 @@ from llckit.posterior.rows import is_batched, losses_and_grads_of, losses_of, sa
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
+BLOCK = 2**20  # weights of a row that are compared with w* at a time: of large models no further copy is made
+KEPT = 2**22  # weights up to which ∇L(w*) is kept; of larger models it is computed again where it is asked for
 
 
 class Energy(NamedTuple):
@@ -43,7 +47,6 @@ class LocalPosterior:
 
     Attributes:
         loss: L(w*) on all samples.
-        loss_grad: ∇L(w*), shape (dim,).
         rows, dim: the shape of the weights it takes.
 
     Raises:
@@ -60,14 +63,36 @@ class LocalPosterior:
         self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
         self._bytes_per_sample = saved_bytes(task, point)
-        self._away = point.weights.new_empty(rows, task.dim)  # kept: new memory of that size costs page faults
+        self._away = point.weights.new_empty(rows, min(task.dim, BLOCK))  # kept: new memory costs page faults
         loss, grad = self.loss_and_grad(point.weights[None])
-        self.loss, self.loss_grad = float(loss), grad[0]
+        self.loss = float(loss)
+        self._loss_grad = grad[0] if task.dim <= KEPT else None
         if not (torch.isfinite(loss).all() and torch.isfinite(grad).all()):
             raise InputError(
                 f"at the checkpoint the loss over all samples is {self.loss} and its gradient "
                 f"{'finite' if torch.isfinite(grad).all() else 'not finite'}; expected finite numbers for every sample"
             )
+
+    @property
+    def loss_grad(self) -> Tensor:
+        """∇L(w*), shape (dim,)."""
+        if self._loss_grad is None:
+            self._loss_grad = self.loss_and_grad(self.point.weights[None])[1][0]
+        return self._loss_grad
+
+    def row(self, r: int) -> LocalPosterior:
+        """The posterior of one row, which shares all memory with this one.
+
+        Args:
+            r: which row.
+
+        Returns:
+            A posterior of one row.
+        """
+        one = copy.copy(self)
+        one.rows, one.n_beta, one.localization = 1, self.n_beta[r : r + 1], self.localization[r : r + 1]
+        one._away = self._away[:1]
+        return one
 
     def __call__(self, weights: Tensor, indices: Tensor | None = None) -> Energy:
         """The posterior at `weights`.
@@ -82,36 +107,59 @@ class LocalPosterior:
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        away = torch.sub(weights, self.point.weights, out=self._away if weights.shape == self._away.shape else None)
         if indices is None:
             loss, grad = self.loss_and_grad(weights)
-            rise = loss - self.loss
-        else:
-            batch, size = self.point.samples.gather(indices), indices.shape[1]
-            losses, grad = self._batch_loss_and_grad(weights, batch, size)
-            baseline, paired = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch, size)
-            error = paired - self.loss_grad
-            rise = losses - baseline - (error * away).sum(1, dtype=torch.float64)
-            grad = grad - error
-        return self.energy(rise, grad, away)
+            return self.energy(loss - self.loss, grad, weights)
+        batch, size = self.point.samples.gather(indices), indices.shape[1]
+        losses, grad = self._batch_loss_and_grad(weights, batch, size)
+        baseline, error = self._batch_loss_and_grad(self.point.weights.expand(weights.shape), batch, size)
+        error -= self.loss_grad
+        return self.energy(losses - baseline - self.along(weights, error), grad.sub_(error), weights)
 
-    def energy(self, rise: Tensor, grad: Tensor, away: Tensor) -> Energy:
+    def energy(self, rise: Tensor, grad: Tensor, weights: Tensor) -> Energy:
         """nβ ΔL + γ/2 ‖w − w*‖² and its gradient, for any loss in the place of L.
 
         Args:
             rise: ΔL, that loss above w*, float64, shape (rows,).
             grad: its gradient, shape (rows, dim); overwritten.
-            away: w − w*, likewise.
+            weights: w, shape (rows, dim).
 
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        grad.mul_(self.n_beta[:, None].to(grad.dtype)).addcmul_(away, self.localization[:, None].to(grad.dtype))
-        return self._energy(rise, grad, away)
+        n_beta, localization = (x[:, None].to(grad.dtype) for x in (self.n_beta, self.localization))
+        distance2 = torch.zeros_like(rise)
+        for part, away in self._away_by_blocks(weights):
+            grad[:, part].mul_(n_beta).addcmul_(away, localization)
+            distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+        return self._energy(rise, grad, distance2)
 
-    def _energy(self, rise: Tensor, grad: Tensor, away: Tensor) -> Energy:
-        excess, distance2 = self.n_beta * rise, torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+    def _energy(self, rise: Tensor, grad: Tensor, distance2: Tensor) -> Energy:
+        excess = self.n_beta * rise
         return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
+
+    def along(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        """(w − w*) · v of every row; with ∇U for v it is the virial, of mean `dim` under the posterior.
+
+        Args:
+            weights: w, shape (rows, dim).
+            vectors: v, likewise.
+
+        Returns:
+            float64, shape (rows,).
+        """
+        total = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        for part, away in self._away_by_blocks(weights):
+            total += away.mul_(vectors[:, part]).sum(1, dtype=torch.float64)
+        return total
+
+    def _away_by_blocks(self, weights: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Pieces of w − w*, each valid until the next one is asked for."""
+        kept = self._away if len(weights) == len(self._away) else torch.empty_like(weights[:, :BLOCK])
+        for start in range(0, self.dim, BLOCK):
+            part = slice(start, min(start + BLOCK, self.dim))
+            out = kept[:, : part.stop - part.start]
+            yield part, torch.sub(weights[:, part], self.point.weights[part], out=out)
 
     def without_gradient(self, weights: Tensor) -> Energy:
         """The posterior at `weights`, for less: forward passes only.
@@ -126,7 +174,10 @@ class LocalPosterior:
         batched, size = self._pieces(n := self.point.samples.n, len(weights))
         for batch, length in self.point.samples.chunks(size):
             loss += losses_of(self._task, weights, self.point, batch, batched=batched) * (length / n)
-        return self._energy(loss - self.loss, torch.full_like(loss, torch.nan), weights - self.point.weights)
+        distance2 = torch.zeros_like(loss)
+        for _, away in self._away_by_blocks(weights):
+            distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+        return self._energy(loss - self.loss, torch.full_like(loss, torch.nan), distance2)
 
     def thinned(self, size: int) -> LocalPosterior:
         """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.

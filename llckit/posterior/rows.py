@@ -33,7 +33,7 @@ def is_batched(task: Task, pass_bytes: int) -> bool:
     Returns:
         True for one batched call.
     """
-    return task.vmaps and (task.device.type != "cpu" or pass_bytes + 4 * task.dim < BATCHED_BYTES)
+    return (task.device.type != "cpu" or pass_bytes + 4 * task.dim < BATCHED_BYTES) and task.vmaps
 
 
 def saved_bytes(task: Task, point: Point) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -89,7 +90,7 @@ class Task:
 
     Args:
         model: the architecture, at w* or at any weights if checkpoints are loaded later.
-        data: see `Samples`.
+        data: see `Samples`; of a Dataset that takes more than 4 GiB samples are read again at every pass.
         loss_fn: `loss_fn(model, batch)` giving the mean loss of the batch (a scalar) or one loss per sample
             (batch,), in the user's own unit (nats for cross-entropy).
         n: number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
@@ -106,7 +107,6 @@ class Task:
         samples: the data.
         original: the task itself; a behavioral task keeps the one it was made from.
         reference: how another process makes the same task; None if it was not loaded from a file.
-        vmaps: whether rows can run in one batched forward.
 
     Raises:
         InputError: the model has nothing to sample, or the loss is not a finite scalar or vector, does not depend
@@ -158,9 +158,9 @@ class Task:
         self.indices = {name: index.to(self.device) for name, index in indices.items()}
         self.sizes = [len(self.indices[name]) if name in indices else p.numel() for name, p in sampled.items()]
         self.dim = sum(self.sizes)
+        self.__dict__.pop("vmaps", None)  # of the task that this one may be a copy of
         with torch.enable_grad():
             check_loss(self)
-            self.vmaps = self._can_vmap()
 
     def restricted(self, params: Selection) -> Task:
         """The same task with only some parameters sampled.
@@ -190,6 +190,11 @@ class Task:
             masked = isinstance(params, Mapping)
             task.reference = None if masked else self.reference._replace(params=(*task.shapes,), behavioral=False)
         return task
+
+    @functools.cached_property
+    def vmaps(self) -> bool:
+        """Whether rows can run in one batched forward; tried when it is first asked."""
+        return self._can_vmap() if self.original is self else self.original.vmaps
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 

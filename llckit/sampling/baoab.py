@@ -13,7 +13,7 @@ from llckit.errors import InputError
 from llckit.posterior import Energy
 from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size, is_positive
-from llckit.sampling.metropolis import keep
+from llckit.sampling.metropolis import keep, kinetic
 
 PERSISTENCE = 10  # steps that momentum lasts
 TARGET_ACCEPTANCE = 0.9
@@ -72,13 +72,13 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         momentum.mul_(kept).add_(noise.normal(momentum.shape[1]), alpha=math.sqrt(1 - kept**2))
         weights.add_(momentum, alpha=size / 2)
         energy = potential(weights)
-        error = size**2 / 8 * (_norm2(energy.grad) - _norm2(state.energy.grad))
+        error = size**2 / 4 * (kinetic(energy.grad) - kinetic(state.energy.grad))
         finite = torch.isfinite(energy.potential) & torch.isfinite(error)
         acceptance = torch.where(finite, (-error).clamp(max=0).exp(), 0.0)
         stable = finite & (error < LARGEST_ERROR)
         momentum.sub_(energy.grad, alpha=size / 2)
         weights, energy = keep(stable, weights, energy, state.weights, state.energy)
-        momentum = torch.where(stable[:, None], momentum, -state.momentum)
+        momentum = torch.where(stable[:, None], momentum, -state.momentum, out=momentum)
         new_state = state._replace(weights=weights, energy=energy, momentum=momentum)
         return new_state, Info(energy, weights, acceptance, 1, size)
 
@@ -97,7 +97,3 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         needs_full_loss=False,
         heat=heat,
     )
-
-
-def _norm2(grad: Tensor) -> Tensor:
-    return grad.square().sum(1, dtype=torch.float64)

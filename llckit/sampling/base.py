@@ -54,11 +54,12 @@ class Noise:
         seed: a non-negative integer.
         rows: number of chains.
         like: a tensor of the type and device that draws should have.
+        first: number of the first of these chains.
     """
 
-    def __init__(self, seed: int, rows: int, like: Tensor) -> None:
+    def __init__(self, seed: int, rows: int, like: Tensor, first: int = 0) -> None:
         self._like = like
-        self._rows = [_generator(seed, r) for r in range(rows)]
+        self._rows = [_generator(seed, r) for r in range(first, first + rows)]
         self._shared = _generator(seed, 0, 1)
 
     def normal(self, dim: int) -> Tensor:
@@ -102,6 +103,8 @@ class Sampler(NamedTuple):
         step: (State, Potential, Noise) -> (State, Info).
         needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
         guided: whether it follows other gradients than those of the potential it is given, whose energies it needs.
+        separable: whether rows know nothing of each other, so that each may be moved alone; such a sampler adapts
+            nothing.
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
         num_burnin: warm-up steps unless the user says otherwise.
@@ -116,6 +119,7 @@ class Sampler(NamedTuple):
     step: Callable[[State, Potential, Noise], tuple[State, Info]]
     needs_full_loss: bool
     guided: bool = False
+    separable: bool = False
     adapt: Callable[[State, Info], State] = lambda state, info: state
     freeze: Callable[[State], State] = lambda state: state
     num_burnin: int = 1000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +23,62 @@ VIRIAL_EVERY = 10  # … and of the virial, where a guide saves the gradients of
 CURVATURE_SAMPLES = 2048  # are enough for a first step size
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
 JUDGED = 150  # draws before chains can be said not to have mixed: R-hat of fewer is too noisy
+LARGE = 2**20  # weights from which chains that may do so are moved one after the other
 GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of what is there
+
+Observe = Callable[[Tensor], dict[str, np.ndarray]]
+
+
+class _Told(NamedTuple):
+    """What is kept of a step: excess, squared distance, virial and acceptance, shape (4, rows), and numbers."""
+
+    columns: np.ndarray
+    grad_evals: int
+    step_size: float
+    turn: float
+    noise: np.ndarray
+    observed: dict[str, np.ndarray]
+
+
+class _Lane:
+    """Chains that move together: all of them, or one where weights are many and the sampler allows it."""
+
+    # One after the other, chains need memory for the gradient and the noise of one, not of all.
+    def __init__(
+        self,
+        posterior: LocalPosterior,
+        sampler: Sampler,
+        noise: Noise,
+        batch_size: int | None,
+        stiffest: Callable[[], float],
+    ) -> None:
+        self._posterior, self._sampler, self._noise, self._batch_size = posterior, sampler, noise, batch_size
+        self._held = torch.full_like(posterior.n_beta, torch.nan)
+        self.state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), self._potential, stiffest)
+
+    def _potential(self, weights: Tensor) -> Energy:
+        if self._sampler.guided:
+            return self._posterior.without_gradient(weights)
+        if self._batch_size is None:
+            return self._posterior(weights)
+        return self._posterior(weights, self._noise.integers(self._posterior.point.samples.n, self._batch_size))
+
+    def _gradient_noise(self, weights: Tensor) -> np.ndarray:
+        difference = self._potential(weights).grad - self._potential(weights).grad
+        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
+
+    def advance(self, adapting: bool, virial: bool, measured: bool, observe: Observe | None) -> _Told:
+        """One step; whether to adapt, to measure the virial anew and the gradient's noise, and what to observe."""
+        self.state, info = self._sampler.step(self.state, self._potential, self._noise)
+        if adapting:
+            self.state = self._sampler.adapt(self.state, info)
+        observed = {} if observe is None else observe(info.weights)
+        noise = self._gradient_noise(info.weights) if measured else np.zeros(0)
+        if virial:
+            grad = self._posterior(info.weights).grad if self._sampler.guided else info.energy.grad
+            self._held = self._posterior.along(info.weights, grad)
+        columns = torch.stack((info.energy.excess, info.energy.distance2, self._held, info.acceptance))
+        return _Told(columns.cpu().numpy(), info.grad_evals, info.step_size, info.turn, noise, observed)
 
 
 @dataclass(frozen=True)
@@ -70,7 +127,7 @@ def sample(
     max_grad_evals: int,
     batch_size: int | None = None,
     progress: bool = False,
-    observe: Callable[[Tensor], dict[str, np.ndarray]] | None = None,
+    observe: Observe | None = None,
 ) -> Trace:
     """Run all chains of one checkpoint from w*.
 
@@ -102,53 +159,41 @@ def sample(
             f"{sampler.name} compares energies of the full loss and takes no batch_size; leave it out, use baoab, or "
             "leave the sampler to the tool, which lets minibatches guide"
         )
-    center = posterior.point.weights
-    noise = Noise(seed, posterior.rows, center)
 
-    def potential(weights: Tensor) -> Energy:
-        if sampler.guided:
-            return posterior.without_gradient(weights)
-        if batch_size is None:
-            return posterior(weights)
-        return posterior(weights, noise.integers(posterior.point.samples.n, batch_size))
-
+    @functools.cache
     def stiffest() -> float:
         seen = posterior if batch_size is None else posterior.thinned(max(batch_size, CURVATURE_SAMPLES))
         largest = posterior.n_beta * curvature(seen).largest + posterior.localization
         return max(float(largest.max()), 1e-12)
 
-    def gradient_noise(weights: Tensor) -> np.ndarray:
-        difference = potential(weights).grad - potential(weights).grad
-        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
-
-    state = sampler.init(center.repeat(posterior.rows, 1), potential, stiffest)
+    one_by_one = sampler.separable and posterior.dim >= LARGE
+    parts = [posterior.row(r) for r in range(posterior.rows)] if one_by_one else [posterior]
+    lanes = [
+        _Lane(part, sampler, Noise(seed, part.rows, part.point.weights, r), batch_size, stiffest)
+        for r, part in enumerate(parts)
+    ]
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     records: list[np.ndarray] = []
     seen: list[dict[str, np.ndarray]] = []
     noises: list[np.ndarray] = []
     spent = warmed = 0
-    diverged, step_size, turn, held = False, 0.0, 0.0, torch.full_like(posterior.n_beta, torch.nan)
+    diverged, step_size, turn = False, 0.0, 0.0
     heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
-        nonlocal state, step_size, turn, spent, held
-        state, info = sampler.step(state, potential, noise)
-        step_size, turn = info.step_size, info.turn
-        if adapting:
-            state = sampler.adapt(state, info)
-        elif observe is not None:
-            seen.append(observe(info.weights))
-        spent += info.grad_evals
-        if not adapting and heated and len(records) % NOISE_EVERY == 0:
-            noises.append(gradient_noise(info.weights))
-            spent += 2
+        nonlocal step_size, turn, spent
+        measured = not adapting and heated and len(records) % NOISE_EVERY == 0
+        virial = not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0)
+        told = [lane.advance(adapting, virial, measured, None if adapting else observe) for lane in lanes]
+        step_size, turn = told[0].step_size, told[0].turn
+        spent += told[0].grad_evals + 2 * measured
+        if measured:
+            noises.append(np.concatenate([one.noise for one in told]))
+        if observe is not None and not adapting:
+            seen.append({name: np.concatenate([one.observed[name] for one in told]) for name in told[0].observed})
         bar.update()
-        if not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0):
-            grad = posterior(info.weights).grad if sampler.guided else info.energy.grad
-            held = ((info.weights - center) * grad).sum(1, dtype=torch.float64)
-        columns = info.energy.excess, info.energy.distance2, held, info.acceptance
-        return torch.stack(columns).cpu().numpy()
+        return np.concatenate([one.columns for one in told], axis=1)
 
     with bar, torch.no_grad():
         done = False
@@ -163,7 +208,8 @@ def sample(
                     break
             if records and spent >= max_grad_evals:
                 break  # nothing left to draw with: what the last round drew is the answer
-            state = sampler.freeze(state)
+            for lane in lanes:
+                lane.state = sampler.freeze(lane.state)
             warmed += len(records)
             records.clear()
             seen.clear()

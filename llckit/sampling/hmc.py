@@ -13,7 +13,7 @@ from llckit.errors import InputError
 from llckit.posterior import Energy
 from llckit.sampling.adaptation import StepSize
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
-from llckit.sampling.metropolis import acceptance_of, kinetic_change, metropolis
+from llckit.sampling.metropolis import acceptance_of, kinetic, metropolis
 
 SHORT, LONGEST = 10, 512  # leapfrogs
 TARGET_ACCEPTANCE = 0.85
@@ -126,12 +126,14 @@ def hmc(
                 size *= SHORTEST ** -(noise.common() ** 3)
         follow = potential if guide is None else guide(noise.common_integers)
         first = state.energy if guide is None else follow(state.weights)
-        kick = noise.normal(state.weights.shape[1])
-        momentum, weights, energy = kick.clone(), state.weights.clone(), first
+        momentum = noise.normal(state.weights.shape[1])
+        kick = kinetic(momentum)
+        weights, energy = state.weights.clone(), first
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             weights.add_(momentum, alpha=size)
+            del energy  # makes room for the next gradient
             energy = follow(weights)
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
             leapfrogs += 1
@@ -139,11 +141,11 @@ def hmc(
                 break
         if state.searching:
             state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
-        kinetic = kinetic_change(kick, momentum)
-        accuracy = float(acceptance_of(energy.potential - first.potential + kinetic).mean())
+        gained = kinetic(momentum) - kick
+        accuracy = float(acceptance_of(energy.potential - first.potential + gained).mean())
         if guide is not None:
             energy, leapfrogs = potential(weights), leapfrogs + 1  # … and the gradient that the first one began with
-        change = energy.potential - state.energy.potential + kinetic
+        change = energy.potential - state.energy.potential + gained
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         state = state._replace(weights=weights, energy=energy, accuracy=accuracy)
         return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value, state.turn)

@@ -12,7 +12,7 @@ from torch import Tensor
 from llckit.posterior import Energy
 from llckit.sampling.adaptation import StepSize, steering
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
-from llckit.sampling.metropolis import kinetic_change, metropolis
+from llckit.sampling.metropolis import kinetic, metropolis
 
 TARGET_ACCEPTANCE = 0.574  # optimal as the dimension grows, Roberts & Rosenthal (JRSS B 60, 1998)
 
@@ -50,12 +50,13 @@ def mala(*, step_size: float | None = None) -> Sampler:
 
     def step(state: MALAState, potential: Potential, noise: Noise) -> tuple[MALAState, Info]:
         size = state.step_size.value
-        start = noise.normal(state.weights.shape[1])
-        middle = torch.add(start, state.energy.grad, alpha=-math.sqrt(size) / 2)
+        momentum = noise.normal(state.weights.shape[1])
+        start = kinetic(momentum)
+        middle = momentum.add_(state.energy.grad, alpha=-math.sqrt(size) / 2)
         proposal = torch.add(state.weights, middle, alpha=math.sqrt(size))
         proposed = potential(proposal)
-        end = middle.sub_(proposed.grad, alpha=math.sqrt(size) / 2)
-        change = proposed.potential - state.energy.potential + kinetic_change(start, end)
+        end = kinetic(middle.sub_(proposed.grad, alpha=math.sqrt(size) / 2))
+        change = proposed.potential - state.energy.potential + (end - start)
         weights, energy, acceptance = metropolis(state.weights, state.energy, proposal, proposed, change, noise)
         return state._replace(weights=weights, energy=energy), Info(energy, weights, acceptance, 1, size)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llckit.posterior import Energy
+from llckit.posterior.local import BLOCK
 from llckit.sampling.base import Noise
 
 
@@ -17,8 +18,8 @@ def metropolis(
     Args:
         weights: where the rows are, shape (rows, dim).
         energy: the posterior there.
-        proposal: where they may go.
-        proposed: the posterior there.
+        proposal: where they may go; overwritten.
+        proposed: the posterior there; its gradient is overwritten.
         change: ΔH, shape (rows,).
         noise: one uniform number a row is taken from it.
 
@@ -37,13 +38,17 @@ def acceptance_of(change: Tensor) -> Tensor:
 
 def keep(accept: Tensor, proposal: Tensor, proposed: Energy, weights: Tensor, energy: Energy) -> tuple[Tensor, Energy]:
     """The proposal and its energy in rows that accept, shape (rows,), and what was there in the others."""
+    # Proposal and gradient are overwritten: of large models there is no room for another copy.
     merged = (
-        torch.where(accept[:, None] if new.dim() > 1 else accept, new, old)
+        torch.where(accept[:, None], new, old, out=new) if new.dim() > 1 else torch.where(accept, new, old)
         for new, old in zip(proposed, energy, strict=True)
     )
-    return torch.where(accept[:, None], proposal, weights), Energy(*merged)
+    return torch.where(accept[:, None], proposal, weights, out=proposal), Energy(*merged)
 
 
-def kinetic_change(before: Tensor, after: Tensor) -> Tensor:
-    """½‖p′‖² − ½‖p‖² of every row, float64."""
-    return 0.5 * (after.square().sum(1, dtype=torch.float64) - before.square().sum(1, dtype=torch.float64))
+def kinetic(momentum: Tensor) -> Tensor:
+    """½‖p‖² of every row, float64."""
+    total = torch.zeros(len(momentum), dtype=torch.float64, device=momentum.device)
+    for part in momentum.split(BLOCK, dim=1):  # sums in float64 make a copy of what they add up
+        total += part.square().sum(1, dtype=torch.float64)
+    return 0.5 * total

@@ -78,4 +78,5 @@ def rmsprop_sgld(*, step_size: float | None = None, decay: float = 0.99, eps: fl
         init=init,
         step=step,
         needs_full_loss=False,
+        separable=True,
     )

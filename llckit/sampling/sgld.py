@@ -45,8 +45,8 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     def step(state: SGLDState, potential: Potential, noise: Noise) -> tuple[SGLDState, Info]:
         size = state.step_size
         energy = potential(state.weights)
-        moved = torch.add(state.weights, energy.grad, alpha=-size / 2)
-        moved.add_(noise.normal(moved.shape[1]), alpha=math.sqrt(size))
+        moved = noise.normal(state.weights.shape[1]).mul_(math.sqrt(size))
+        moved.add_(energy.grad, alpha=-size / 2).add_(state.weights)
         ones = torch.ones_like(energy.excess)
         return state._replace(weights=moved), Info(energy, state.weights, ones, 1, size)
 
@@ -56,4 +56,5 @@ def sgld(*, step_size: float | None = None) -> Sampler:
         init=init,
         step=step,
         needs_full_loss=False,
+        separable=True,
     )

@@ -73,4 +73,5 @@ def sgnht(*, step_size: float | None = None, diffusion: float = 0.01) -> Sampler
         init=init,
         step=step,
         needs_full_loss=False,
+        separable=True,
     )

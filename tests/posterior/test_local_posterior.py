@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from llckit.errors import InputError
-from llckit.posterior import LocalPosterior, Task
+from llckit.posterior import LocalPosterior, Task, local
 
 
 def test_quadratic_in_closed_form(potential):
@@ -25,6 +25,32 @@ def test_quadratic_in_closed_form(potential):
     torch.testing.assert_close(energy.distance2, distance2, rtol=1e-12, atol=0)
     torch.testing.assert_close(energy.potential, excess + 0.5 * gamma * distance2, **exact)
     torch.testing.assert_close(energy.grad, n_beta[:, None] * h * away + gamma[:, None] * away, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("indices", [None, torch.tensor([[0, 3, 5], [1, 1, 2]])])
+def test_weights_are_compared_with_the_checkpoint_in_blocks_where_they_are_many(monkeypatch, indices):
+    torch.manual_seed(1)
+    model, inputs = nn.Linear(3, 4).double(), torch.randn(6, 3, dtype=torch.float64)
+
+    def make():
+        task = Task(model, inputs, lambda model, batch: (model(batch) - 1).pow(4).sum(1))
+        n_beta, localization = torch.tensor([2.0, 5.0]), torch.tensor([3.0, 0.5])
+        return LocalPosterior(task, task.point(), n_beta=n_beta, localization=localization, rows=2)
+
+    whole = make()
+    monkeypatch.setattr(local, "BLOCK", 7)  # two blocks of 16, and a shorter one
+    monkeypatch.setattr(local, "KEPT", 0)
+    blocks = make()
+    weights = whole.point.weights + 0.1 * torch.randn(2, 16, dtype=torch.float64)
+    pairs = [*zip(whole(weights, indices), blocks(weights, indices), strict=True)]
+    pairs += zip(whole.without_gradient(weights), blocks.without_gradient(weights), strict=True)
+    pairs += [(whole.along(weights, weights), blocks.along(weights, weights)), (whole.loss_grad, blocks.loss_grad)]
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=0, equal_nan=True)
+    if indices is None:
+        for r in range(2):
+            for one, other in zip(whole(weights), blocks.row(r)(weights[r : r + 1]), strict=True):
+                torch.testing.assert_close(one[r : r + 1], other, rtol=1e-13, atol=0)
 
 
 def test_weights_passed_in_are_not_changed(potential):

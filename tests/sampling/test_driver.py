@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llckit.errors import InputError
-from llckit.sampling import Start, driver, hmc, mcse_mean, sample, sgld
+from llckit.sampling import Start, driver, hmc, mcse_mean, rmsprop_sgld, sample, sgld, sgnht
 from llckit.sampling.diagnostics import settled, spread
 
 
@@ -135,6 +135,46 @@ def test_chains_may_have_their_own_scales(quadratic):
     for t, draws in ((10.0, excess[:, :8]), (1000.0, excess[:, 8:])):
         expected = 0.5 * (t / (t + 5) + 0.3 * t / (0.3 * t + 5))
         assert draws.mean() == pytest.approx(expected, abs=4 * mcse_mean(draws))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "batch_size", "expected"),
+    [
+        (sgld(step_size=0.01), None, 4),
+        (sgld(step_size=0.01), 3, 4),
+        (rmsprop_sgld(), 3, 4),
+        (sgnht(), 3, 4),
+        (hmc(), None, 1),  # adapts for all chains at once
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_chains_of_a_large_model_may_be_moved_one_after_the_other(
+    quadratic, monkeypatch, sampler, batch_size, expected
+):
+    """The numbers are those of chains that move together; each has its own nβ and γ."""
+    rows = {
+        "rows": 4,
+        "n_beta": torch.tensor([1.0, 10.0, 3.0, 0.1]),
+        "localization": torch.tensor([2.0, 1.0, 0.0, 9.0]),
+    }
+    posterior = quadratic([1.0, 0.3, 0.0], spread=0.1, **rows)
+    settings = {
+        "num_burnin": 5,
+        "num_draws": 30,
+        "max_grad_evals": 9_000,
+        "batch_size": batch_size,
+        "observe": lambda weights: {"first": weights[:, 0].numpy().copy()},
+    }
+    together = sample(posterior, sampler, **settings)
+    monkeypatch.setattr(driver, "LARGE", 1)
+    lanes, make = [], driver._Lane
+    monkeypatch.setattr(driver, "_Lane", lambda *args: lanes.append(args) or make(*args))
+    apart = sample(posterior, sampler, **settings)
+    assert len(lanes) == expected
+    for name in ("excess", "distance2", "virial", "acceptance", "heat"):
+        np.testing.assert_allclose(getattr(apart, name), getattr(together, name), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(apart.observed["first"], together.observed["first"], rtol=1e-12, atol=1e-13)
+    assert (apart.grad_evals, apart.step_size) == (together.grad_evals, together.step_size)
 
 
 def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadratic):

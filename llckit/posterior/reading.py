@@ -1,0 +1,198 @@
+"""Reads a dataset by index: in this process, or by the worker processes that the user's DataLoader asks for."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing import current_process
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler, default_collate
+
+from llckit.errors import InputError
+from llckit.posterior.trees import Tree, leaves, placed
+
+COLLATE_SIZE = 256  # samples collated at a time when nobody named a batch size
+WORKERS = "num_workers", "worker_init_fn", "multiprocessing_context", "prefetch_factor", "timeout"
+
+
+class Reader:
+    """Reads samples of a map-style dataset in batches, here or by worker processes, which stay for the next pass.
+
+    Args:
+        data: a dataset, or a DataLoader over one.
+        device: where batches are put.
+        half_to: the type that half-precision tensors become; None leaves them.
+
+    Attributes:
+        blocks: the indices of each batch of a full pass.
+        size: samples in a batch.
+        n: samples in the dataset.
+
+    Raises:
+        InputError: there is nothing to index, or a sampler that leaves samples out.
+    """
+
+    def __init__(self, data: Any, device: torch.device, half_to: torch.dtype | None) -> None:
+        self.dataset: Any = data
+        self.collate, self.size = default_collate, COLLATE_SIZE
+        self._workers: dict[str, Any] = {}
+        if isinstance(data, DataLoader):
+            self.dataset, self.collate, self.size = data.dataset, data.collate_fn, data.batch_size or COLLATE_SIZE
+            _check_order(data)
+            if data.num_workers and not current_process().daemon:  # daemons may not have children
+                self._workers = {name: getattr(data, name) for name in WORKERS}
+        if isinstance(self.dataset, IterableDataset) or not (
+            hasattr(self.dataset, "__getitem__") and hasattr(self.dataset, "__len__")
+        ):
+            raise InputError(
+                f"data is a {type(data).__name__} that cannot be indexed; expected tensors, a Dataset with __len__ and "
+                "__getitem__, or a DataLoader over one. What does not fit into memory is read again at every pass, "
+                "which needs a Dataset whose __getitem__(i) reads sample i, such as from a memory-mapped file"
+            )
+        self._name, self._device, self._half_to = type(data).__name__, device, half_to
+        self.n = len(self.dataset)
+        if self.n == 0:
+            raise InputError("data is empty: expected at least one sample")
+        self.blocks = [range(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
+        self._loader: DataLoader | None = None
+        self._busy = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loader": None, "_busy": False}  # processes cannot be copied
+
+    @property
+    def num_workers(self) -> int:
+        """Worker processes; 0 reads here."""
+        return self._workers.get("num_workers", 0)
+
+    def read(self, blocks: Sequence[Sequence[int]]) -> Iterator[tuple[Tree, int]]:
+        """Batches of the samples with these indices, in order.
+
+        Args:
+            blocks: the indices of each batch.
+
+        Yields:
+            The batch, and a checksum of its values.
+
+        Raises:
+            InputError: reading or collating fails, or the dataset's length has changed.
+        """
+        if len(self.dataset) != self.n:
+            raise InputError(
+                f"the data ({self._name}) had {self.n} samples when they were first read and has {len(self.dataset)} "
+                "now; expected a data set that does not change"
+            )
+        by_workers = self.num_workers > 0 and not self._busy  # one pass has the workers; another at a time reads here
+        batches = self._from_workers(blocks) if by_workers else map(self._load, blocks)
+        self._busy |= by_workers
+        try:
+            for indices in blocks:
+                try:
+                    batch, mark = next(batches)
+                except Exception as error:
+                    del batches
+                    self.close()
+                    raise InputError(
+                        f"reading samples {min(indices)} to {max(indices)} of the data ({self._name}) failed: "
+                        f"{_cause(error)}. Expected tensors with one row per sample, or a Dataset whose samples "
+                        "collate into batches"
+                    ) from error.with_traceback(None)  # whose frames would keep the workers
+                yield self.place(batch, copy=by_workers), mark
+        finally:
+            if by_workers:
+                self._busy = False
+
+    def place(self, batch: Tree, copy: bool = False) -> Tree:
+        """The batch where it is computed with.
+
+        Args:
+            batch: as collated.
+            copy: whether it comes from a worker, with whom its memory is shared: each tensor holds a file open.
+
+        Returns:
+            The same values.
+        """
+        return placed(batch, self._device, self._half_to, copy=copy, non_blocking=self._device.type == "cuda")
+
+    def close(self) -> None:
+        """End the workers; the next pass starts new ones."""
+        self._loader = None
+
+    def _load(self, indices: Sequence[int]) -> tuple[Tree, int]:
+        together = getattr(self.dataset, "__getitems__", None)
+        return _marked(self.collate, together([*indices]) if together else [self.dataset[i] for i in indices])
+
+    def _from_workers(self, blocks: Sequence[Sequence[int]]) -> Iterator[tuple[Tree, int]]:
+        with warnings.catch_warnings():
+            # How many workers, and that they are forked, is the user's choice; the DataLoader given has warned already.
+            warnings.filterwarnings("ignore", message="This DataLoader will create|.*multi-threaded, use of fork")
+            if self._loader is None:
+                self._loader = DataLoader(
+                    self.dataset,
+                    batch_sampler=_Order(),
+                    collate_fn=partial(_marked, self.collate),
+                    persistent_workers=True,
+                    pin_memory=self._device.type == "cuda",
+                    generator=torch.Generator(),  # the workers' seeds; without it they come from the user's
+                    **self._workers,
+                )
+            assert isinstance(self._loader.batch_sampler, _Order)
+            self._loader.batch_sampler.blocks = blocks
+            batches = iter(self._loader)
+        yield from batches
+
+
+class _Order:
+    """A batch sampler of which each pass may have its own."""
+
+    blocks: Sequence[Sequence[int]] = ()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(indices) for indices in self.blocks)
+
+
+def checksum(tree: Tree) -> int:
+    """CRC-32 of a batch's shapes, types and values."""
+    mark = 0
+    for x in leaves(tree):
+        mark = zlib.crc32(repr((x.dtype, x.shape)).encode(), mark)
+        values = x.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        mark = zlib.crc32(memoryview(values.numpy()), mark)  # pyright: ignore[reportArgumentType]
+    return mark
+
+
+def _marked(collate: Callable[[list[Any]], Tree], samples: list[Any]) -> tuple[Tree, int]:
+    batch = collate(samples)
+    try:
+        return batch, checksum(batch)
+    except InputError:  # no tensors: refused where the batch arrives
+        return batch, 0
+
+
+def _cause(error: Exception) -> str:
+    name, text = type(error).__name__, str(error)
+    if "DataLoader worker process" not in text:
+        return f"{name}: {text}"
+    last = text.rfind(f"{name}: ")  # a worker's whole traceback comes as the message
+    return (text[last:] if last >= 0 else text.strip().splitlines()[-1]).strip()
+
+
+def _check_order(loader: DataLoader) -> None:
+    # A loader's order does not matter; a sampler that leaves samples out or weighs them changes what L is.
+    if isinstance(loader.dataset, IterableDataset):
+        return
+    if loader.batch_sampler is None:
+        raise InputError(
+            "data is a DataLoader with batch_size=None, whose items are batches already; expected a Dataset of single "
+            "samples, or the tensors themselves"
+        )
+    total, drawn = len(loader.dataset), len(loader.sampler)  # pyright: ignore[reportArgumentType]
+    if drawn != total or isinstance(loader.sampler, WeightedRandomSampler):
+        raise InputError(
+            f"data is a DataLoader whose sampler ({type(loader.sampler).__name__}) draws {drawn} of {total} samples; "
+            "the loss needs to know which: give it torch.utils.data.Subset(dataset, indices) instead"
+        )
