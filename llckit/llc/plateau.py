@@ -12,6 +12,7 @@ from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale
 from llckit.posterior import Observable, Point, Task
+from llckit.sampling.driver import SMALLEST
 
 FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
 LEAST = 3  # rungs
@@ -34,7 +35,8 @@ def estimate_on_plateau(
     First at nβ = 1, 10, 100, 1000 n/ln n, with γ as chosen at n/ln n: the smallest from which a further decade changes
     λ̂ by 2 % at most, give or take its standard error, is taken. Where w* stops being a minimum before that, or λ̂ goes
     on changing, and λ̂ at n/ln n leans on γ, the same is tried at n/ln n with γ, γ/10, γ/100 and γ/1000. A rung whose
-    estimate fails, or has an error above 2 %, ends its ladder.
+    estimate fails, or has an error above 2 %, ends its ladder; no rung is asked for less, so that what is measured does
+    not depend on how sharply.
 
     Args:
         task: model, data and loss.
@@ -48,6 +50,7 @@ def estimate_on_plateau(
     Returns:
         The estimate; `settings["rule"]` says how nβ and γ were chosen.
     """
+    asked, settings = settings.rel_tol, dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
     first = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
     held = scale.rule.split("; ")[1]
 
@@ -68,17 +71,23 @@ def estimate_on_plateau(
             last = rung
         return None, 0, f"{DECADES} decades on it still changes"
 
+    def named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
+        as_asked = estimate.mcse <= asked * max(abs(estimate.llc), SMALLEST)
+        enough = estimate.outcome is Outcome.BUDGET_EXHAUSTED and as_asked
+        outcome = Outcome.CONVERGED if enough else estimate.outcome
+        return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
+
     found, decade, ended = climb((10.0, 1.0))
     if found is not None:
         times = "" if decade == 0 else f"{10**decade} "
-        return _named(found, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {held}")
+        return named(found, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {held}")
     leans = abs(first.sensitivity_localization) > STEADY * abs(first.llc)
     if leans and not hold_localization:
         found, decade, _ = climb((1.0, 0.1))
         if found is not None:
             times = "" if decade == 0 else f", a {10**decade}th of it"
-            return _named(found, f"n_beta = n/ln(n), with the LLC flat in localization; {held}{times}")
-    return _named(first, f"n_beta = n/ln(n), as no plateau was found ({ended}); {held}")
+            return named(found, f"n_beta = n/ln(n), with the LLC flat in localization; {held}{times}")
+    return named(first, f"n_beta = n/ln(n), as no plateau was found ({ended}); {held}")
 
 
 def steady(lower: LLCEstimate, higher: LLCEstimate) -> bool:
@@ -99,10 +108,6 @@ def _sharp(estimate: LLCEstimate) -> bool:
     # Outside its bracket a value is sharp all the same, and what a ladder is for: higher rungs may be inside.
     judged = estimate.outcome.trusted or estimate.outcome is Outcome.OUTSIDE_BRACKET
     return judged and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
-
-
-def _named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
-    return dataclasses.replace(estimate, settings=estimate.settings | {"rule": rule})
 
 
 def find_plateau(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, usable: np.ndarray) -> slice | None:
