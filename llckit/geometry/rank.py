@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ NEGATIVE_MARGIN = 10.0
 GAP = 10.0
 MEMORY = 2**30
 BLOCK = 16  # vectors multiplied at a time
+PIECE = 2**18  # columns that are added up in float64 at a time
 PROBES = 8
 POWERS = 4  # of what is left of the matrix: many small eigenvalues together look less like a large one
 NORM_BOUND = 10 * math.sqrt(2 / math.pi)
@@ -234,8 +236,11 @@ class _Search:
         return torch.linalg.eigvalsh((self.projected + self.projected.T) / 2)
 
     def _outside(self, rows: Tensor) -> Tensor:
+        rows = rows.clone() if self.basis else rows
         for known in self.basis:
-            rows = rows - (rows @ known.T) @ known
+            inside = _products_of(rows, known)
+            for part in _pieces(rows):
+                rows[:, part] -= (inside @ known[:, part].double()).to(rows.dtype)
         return rows
 
     def _probe(self, block_size: int, generator: torch.Generator) -> tuple[Tensor, float]:
@@ -264,18 +269,23 @@ class _Search:
     def _orthonormal(self, rows: Tensor) -> Tensor:
         floor = NEGLIGIBLE * self.tolerance * self.largest
         for _ in range(2):  # twice is enough
-            frame, triangle = torch.linalg.qr(self._outside(rows).T)
-            turn, values, _ = torch.linalg.svd(triangle)
-            rows = (frame @ turn[:, values > max(floor, 1e-30)]).T
-            floor = 0.5  # what the second pass finds much shorter than one was in the basis already
+            rows = self._outside(rows)
+            squares, turn = torch.linalg.eigh(_products_of(rows, rows))
+            lengths = squares.clamp_min(0).sqrt()
+            kept = lengths > max(floor, 1e-30)
+            mix = (turn[:, kept] / lengths[kept]).T
+            turned = rows.new_empty(len(mix), rows.shape[1])
+            for part in _pieces(rows):
+                turned[:, part] = (mix @ rows[:, part].double()).to(rows.dtype)
+            rows, floor = turned, 0.5  # what the second pass finds much shorter than one was in the basis already
         return rows
 
     def _extend(self, block: Tensor) -> Tensor:
         """Take a block into the basis; gives what of its image lies outside, or nothing if that is negligible."""
         image = gradient_and_products(self.task, self.point, block)[1]
-        self.largest = max(self.largest, float(torch.linalg.matrix_norm((image @ image.T).double(), 2).sqrt()))
+        self.largest = max(self.largest, float(torch.linalg.matrix_norm(_products_of(image, image), 2).sqrt()))
         self.basis.append(block)
-        inside = torch.cat([(known @ image.T).double().cpu() for known in self.basis])
+        inside = torch.cat([_products_of(known, image).cpu() for known in self.basis])
         old, new = len(self.projected), len(self.projected) + len(block)
         grown = torch.zeros(new, new, dtype=torch.float64)
         grown[:old, :old] = self.projected
@@ -283,6 +293,19 @@ class _Search:
         self.projected = grown
         remainder = self._outside(image)
         return remainder[remainder.norm(dim=1) > NEGLIGIBLE * self.tolerance * self.largest]
+
+
+def _pieces(rows: Tensor) -> Iterator[slice]:
+    return (slice(start, start + PIECE) for start in range(0, rows.shape[1], PIECE))
+
+
+def _products_of(one: Tensor, other: Tensor) -> Tensor:
+    """All inner products of rows, float64."""
+    # Sums of millions of float32 products are off by 1e-4: enough to make a minimum a saddle.
+    total = torch.zeros(len(one), len(other), dtype=torch.float64, device=one.device)
+    for part in _pieces(one):
+        total += one[:, part].double() @ other[:, part].double().T
+    return total
 
 
 def _norm_bound(images: Tensor, power: int) -> float:
