@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from devinterp_worker import PUBLISHED, own_cases
+from devinterp_worker import PUBLISHED, condensed, own_cases
 from tqdm import tqdm
 
 import llckit as lk
@@ -122,12 +122,6 @@ def find_reference(toy: Toy, n_beta: float, localization: float) -> dict[str, An
     data = condensed(*toy.data) if toy.family in PUBLISHED else toy.data
     run = lk.estimate_llc(toy.model, data, toy.loss_fn, n_beta=n_beta, localization=localization, **LONG_RUN)
     return {"kind": "long run", "value": run.llc, "mcse": run.mcse, "rhat": run.rhat}
-
-
-def condensed(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As many samples as columns, of the same mean square error for every linear map from x to y."""
-    r = torch.linalg.qr(torch.cat([x, y], 1).double(), mode="r").R
-    return tuple((r * math.sqrt(len(r) / len(x))).float().split([x.shape[1], y.shape[1]], 1))  # pyright: ignore[reportReturnType]
 
 
 def estimated(
