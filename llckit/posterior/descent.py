@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llckit.posterior.local import LocalPosterior
+from llckit.posterior.local import KEPT, LocalPosterior
 
 MAX_EVALS = 25
 HISTORY_BYTES = 2**28  # of earlier steps and gradients
+FIRST_STEP = 1e-2  # of the size of the weights, of a steepest descent
+LONGER, SHORTER = 2.0, 0.25  # its next step after one that went down, and after one that did not
 
 
 def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
@@ -16,7 +18,8 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
 
     ŵ is where L-BFGS with a strong Wolfe line search (Nocedal & Wright 2006, chapter 7; torch's own) gets from w*
     within 25 gradients, so the depth is a lower bound. Of models so large that their pairs of steps and gradients would
-    need more than 256 MiB, fewer are kept, but one at least.
+    need more than 256 MiB, fewer are kept. Above four million weights it is where as many gradients lead by steepest
+    descent, which holds four vectors where L-BFGS holds sixteen.
 
     Args:
         posterior: of one row.
@@ -24,6 +27,8 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     Returns:
         The depth, at least 0 and dimensionless, and ŵ, shape (dim,).
     """
+    if posterior.dim > KEPT:
+        return _steepest_descent(posterior)
     weights = posterior.point.weights.clone()[None].requires_grad_()
     best, found = 0.0, posterior.point.weights.clone()
     pair = 2 * weights.numel() * weights.element_size()
@@ -50,3 +55,20 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     if bool(posterior.loss_grad.any()):
         optimizer.step(closure)
     return best, found
+
+
+def _steepest_descent(posterior: LocalPosterior) -> tuple[float, Tensor]:
+    weights = posterior.point.weights[None]
+    energy = posterior(weights)
+    slope = float(torch.linalg.vector_norm(energy.grad, dtype=torch.float64))
+    size = float(torch.linalg.vector_norm(weights, dtype=torch.float64)) or 1.0
+    step = FIRST_STEP * size / slope if slope > 0 else 0.0
+    for _ in range(MAX_EVALS - 1 if slope > 0 else 0):
+        further = torch.sub(weights, energy.grad, alpha=step)
+        there = posterior(further)
+        if float(there.potential) < float(energy.potential):
+            weights, energy, step = further, there, step * LONGER
+        else:
+            step *= SHORTER
+        del further, there
+    return -float(energy.excess), weights[0].clone()

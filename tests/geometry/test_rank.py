@@ -162,7 +162,7 @@ def test_large_models_in_their_own_precision_or_in_float64(double):
 
 
 def test_float32_sums_over_many_weights_leave_zero_eigenvalues_at_zero():
-    """At zero residual there are no negative ones; inner products summed in float32 gave some of 5e-6 of the largest."""
+    """At zero residual none is negative; inner products summed in float32 gave some of 5e-6 of the largest."""
     found = matrix_free(teacher((800, 300, 3), 10), double=False)
     assert found.rank == 30
     assert found.is_exact

@@ -94,6 +94,22 @@ def test_it_is_finite_and_never_negative(potential, function, n_beta):
         assert -float(posterior(found[None]).excess) == pytest.approx(depth, rel=1e-5, abs=1e-6 * n_beta)
 
 
+def test_large_models_take_fewer_vectors_and_get_less_far(potential, monkeypatch):
+    """Steepest descent: never deeper than the closed form, most of the way in a quadratic of condition 40."""
+    best, _ = depth_below(displaced(potential, torch.float64, n_beta=100.0, localization=1.0))
+    monkeypatch.setattr(descent, "KEPT", 0)
+    posterior = displaced(potential, torch.float64, n_beta=100.0, localization=1.0)
+    depth, found = depth_below(posterior)
+    assert 0.9 * best < depth <= best
+    assert -float(posterior(found[None]).excess) == pytest.approx(depth, rel=1e-12)
+    test_a_minimum_is_its_own(potential, torch.float32)
+    test_rounding_at_a_minimum_is_no_depth(potential)
+    test_nothing_else_changes(potential)
+    for n_beta in (1.0, 1e6):
+        test_it_is_finite_and_never_negative(potential, lambda w: -(1 - w.square()).log().sum(), n_beta)
+        test_it_is_finite_and_never_negative(potential, lambda w: w.exp().sum(), n_beta)
+
+
 def test_more_localization_is_less_depth(potential):
     depths = [depth_below(displaced(potential, torch.float64, localization=g))[0] for g in (0.0, 0.1, 1.0, 10.0)]
     assert depths == sorted(depths, reverse=True)
