@@ -28,7 +28,7 @@ from llckit.llc.settings import choose_scale
 from llckit.posterior import Energy, LocalPosterior
 from llckit.sampling import Info, Noise, Sampler, sample
 from llckit.sampling.adaptation import StepSize, steering
-from llckit.sampling.metropolis import kinetic_change, metropolis
+from llckit.sampling.metropolis import kinetic, metropolis
 from llckit.toys import catalog
 
 RESULTS = Path(__file__).parent / "results" / "samplers.json"
@@ -78,7 +78,7 @@ def malt(length: int, lasting: int) -> Sampler:
             weights = weights + size * momentum
             energy = potential(weights)
             momentum = momentum - size / 2 * energy.grad
-            change = change + energy.potential - potential_before + kinetic_change(before, momentum)
+            change = change + energy.potential - potential_before + (kinetic(momentum) - kinetic(before))
             momentum = kept * momentum + math.sqrt(1 - kept**2) * noise.normal(dim)
         moved, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         accepted = (moved == weights).all(1)

@@ -8,6 +8,7 @@ whether it moves with λ̂.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -161,22 +162,23 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
         InputError: the samples' gradients take more than 1 GiB together, or anything that `Task` refuses.
     """
     task = Task(model, data, function)
-    point = task.point()
-    size = point.samples.n * task.dim * point.weights.element_size()
-    if size > ROWS_BYTES:
-        raise InputError(
-            f"the gradients of {point.samples.n} samples by {task.dim} parameters take {size / 2**30:.1f} GiB; "
-            f"expected at most {ROWS_BYTES / 2**30:.0f} GiB: give {ROWS_BYTES * point.samples.n // size} samples"
-        )
-    # Each sample is a batch of its own, so that a mean over the batch is its own value.
-    batch = tree_map(lambda x: x.unsqueeze(1), point.samples.gather(torch.arange(point.samples.n)))
-    gradient = grad(task.loss)
-    with torch.enable_grad():
-        if task.vmaps:
-            rows = vmap(gradient, in_dims=(None, None, 0))(point.weights, point.fixed, batch)
-        else:
-            singles = (tree_map(lambda x, i=i: x[i], batch) for i in range(point.samples.n))
-            rows = torch.stack([gradient(point.weights, point.fixed, single) for single in singles])
+    with closing(task.samples):
+        point = task.point()
+        size = point.samples.n * task.dim * point.weights.element_size()
+        if size > ROWS_BYTES:
+            raise InputError(
+                f"the gradients of {point.samples.n} samples by {task.dim} parameters take {size / 2**30:.1f} GiB; "
+                f"expected at most {ROWS_BYTES / 2**30:.0f} GiB: give {ROWS_BYTES * point.samples.n // size} samples"
+            )
+        # Each sample is a batch of its own, so that a mean over the batch is its own value.
+        batch = tree_map(lambda x: x.unsqueeze(1), point.samples.gather(torch.arange(point.samples.n)))
+        gradient = grad(task.loss)
+        with torch.enable_grad():
+            if task.vmaps:
+                rows = vmap(gradient, in_dims=(None, None, 0))(point.weights, point.fixed, batch)
+            else:
+                singles = (tree_map(lambda x, i=i: x[i], batch) for i in range(point.samples.n))
+                rows = torch.stack([gradient(point.weights, point.fixed, single) for single in singles])
     rows = rows.detach().double()
     return rows @ rows.T
 

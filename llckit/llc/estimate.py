@@ -62,7 +62,7 @@ def estimate_llc(
             free.
         num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
         num_burnin: warm-up steps; None takes the sampler's own number.
-        rel_tol: standard error to reach, relative to λ̂ (taken as at least 0.1).
+        rel_tol: standard error to reach, relative to λ̂ (taken as at least 0.1); 2 % at most where nβ is searched for.
         max_grad_evals: gradients per chain, and at each nβ that is tried, after which sampling ends; the trajectory
             that crosses it is finished.
         batch_size: samples per gradient.
@@ -102,9 +102,8 @@ def estimate_llc(
         subset=subset,
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
-    if behavioral:
-        task = behavioral_task(task)
     with closing(task.samples), steady_threads(task):
+        task = behavioral_task(task) if behavioral else task
         point = task.point()
         scale = choose_scale(task, point, n_beta, localization)
         settings = choose_gradients(task, point, scale, settings)

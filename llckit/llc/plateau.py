@@ -35,8 +35,8 @@ def estimate_on_plateau(
     First at nβ = 1, 10, 100, 1000 n/ln n, with γ as chosen at n/ln n: the smallest from which a further decade changes
     λ̂ by 2 % at most, give or take its standard error, is taken. Where w* stops being a minimum before that, or λ̂ goes
     on changing, and λ̂ at n/ln n leans on γ, the same is tried at n/ln n with γ, γ/10, γ/100 and γ/1000. A rung whose
-    estimate fails, or has an error above 2 %, ends its ladder; no rung is asked for less, so that what is measured does
-    not depend on how sharply.
+    estimate fails, or has an error above 2 %, ends its ladder; every rung is asked for a standard error of 2 % even
+    where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on it.
 
     Args:
         task: model, data and loss.

@@ -146,9 +146,8 @@ def scale_profile(
         num_chains, num_draws, num_burnin, sampler, rel_tol, max_grad_evals, seed=seed, batch_size=batch_size
     )
     task = Task(model, data, loss_fn, n=n, device=device, params=params)
-    if behavioral:
-        task = behavioral_task(task)
     with closing(task.samples), steady_threads(task):
+        task = behavioral_task(task) if behavioral else task
         return _climb(task, settings, n_beta, localization, progress)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import Executor
+from contextlib import closing
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -119,20 +120,21 @@ def estimate_curve(
     chosen = _check_checkpoints(store, task, steps)
     results = Results(store)
     results.check_writable()
-    with steady_threads(task):
-        marks: dict[int, list[Any]] = {}
-        for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
-            try:
-                marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
-            except InputError as error:
-                raise InputError(f"step {step}: {error}") from error
-        if ladder is not None and localization is None:
-            localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
-    run = _Run(store, task, marks, results, settings, executor, progress)
-    if ladder is None:
-        return _one_curve(run, one, localization)
-    scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
-    return Spectrogram(tuple(_one_curve(run, one, localization) for one in scales))
+    with closing(task.samples):
+        with steady_threads(task):
+            marks: dict[int, list[Any]] = {}
+            for step in tqdm(chosen, desc="reading", leave=False, disable=None if progress else True):
+                try:
+                    marks[step] = [store.manifest(step).weights_hash, _fingerprint(task, task.point(store.load(step)))]
+                except InputError as error:
+                    raise InputError(f"step {step}: {error}") from error
+            if ladder is not None and localization is None:
+                localization = choose_scale(task, task.point(store.load(store.steps[-1])), None, None).localization
+        run = _Run(store, task, marks, results, settings, executor, progress)
+        if ladder is None:
+            return _one_curve(run, one, localization)
+        scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
+        return Spectrogram(tuple(_one_curve(run, one, localization) for one in scales))
 
 
 class _Run(NamedTuple):

@@ -47,7 +47,7 @@ class BehavioralTask(Task):
 
     def __init__(self, task: Task) -> None:
         self.__dict__.update(task.__dict__)
-        self.original = task
+        self._original = task
         self.reference = None if task.reference is None else task.reference._replace(behavioral=True)
         self._user_loss = task.loss_fn
         batch, size = next(task.samples.chunks(PROBE))

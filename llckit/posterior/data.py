@@ -20,7 +20,7 @@ class Samples:
     A Dataset or DataLoader is read once at the start. What would take more than `MEMORY_BYTES` (4 GiB, by the first
     batch times the number of batches) is not kept: each full pass reads it again in order, one batch after the other,
     by as many worker processes as the DataLoader has, and serves all rows; minibatches read just their samples. The
-    chunks, and so all numbers, are those of data in memory, bit for bit.
+    chunks, and so all numbers, are those of data in memory, bit for bit, as long as they stay below 1 GiB each.
 
     Args:
         data: a tensor, a tuple, list or dictionary of tensors (or NumPy arrays) whose first dimension counts the
@@ -44,13 +44,19 @@ class Samples:
         ):
             found = [placed(data, device, half_to)]
         else:
-            found, self.reread = read_once(Reader(data, torch.device(device), half_to))
+            reader = Reader(data, torch.device(device), half_to)
+            try:
+                found, self.reread = read_once(reader)
+            except BaseException:
+                reader.close()
+                raise
         self._source = found if isinstance(found, Stream) else _Kept(found)
         self.n = sum(self._source.sizes)
         if self.n == 0:
             raise InputError("data is empty: expected at least one sample")
 
-    def _of(self, source: _Kept | Stream) -> Samples:
+    @staticmethod
+    def _of(source: _Kept | Stream) -> Samples:
         new = object.__new__(Samples)
         new.n, new.reread, new._source = sum(source.sizes), None, source
         return new

@@ -71,4 +71,4 @@ def _steepest_descent(posterior: LocalPosterior) -> tuple[float, Tensor]:
         else:
             step *= SHORTER
         del further, there
-    return -float(energy.excess), weights[0].clone()
+    return max(0.0, -float(energy.excess)), weights[0].clone()

@@ -16,7 +16,7 @@ from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
 BLOCK = 2**20  # weights of a row that are compared with w* at a time: of large models no further copy is made
-KEPT = 2**22  # weights up to which ∇L(w*) is kept; of larger models it is computed again where it is asked for
+KEPT = 2**22  # weights up to which ∇L(w*) is kept; of larger models it is computed when it is first asked for
 
 
 class Energy(NamedTuple):

@@ -160,7 +160,7 @@ def checksum(tree: Tree) -> int:
     mark = 0
     for x in leaves(tree):
         mark = zlib.crc32(repr((x.dtype, x.shape)).encode(), mark)
-        values = x.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        values = x.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
         mark = zlib.crc32(memoryview(values.numpy()), mark)  # pyright: ignore[reportArgumentType]
     return mark
 

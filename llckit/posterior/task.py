@@ -106,6 +106,7 @@ class Task:
         loss_fn: as given.
         samples: the data.
         original: the task itself; a behavioral task keeps the one it was made from.
+        vmaps: whether rows can run in one batched forward.
         reference: how another process makes the same task; None if it was not loaded from a file.
 
     Raises:
@@ -115,6 +116,7 @@ class Task:
 
     behavioral = False
     reference: Reference | None = None
+    _original: Task | None = None
 
     def __init__(
         self,
@@ -142,16 +144,21 @@ class Task:
         self.loss_fn = loss_fn
         self.dtype = next(p.dtype for p in self.model.parameters() if p.requires_grad)
         self.samples = Samples(data, self.device, half_to=self.dtype if was_half else None)
-        self.n = self.samples.n if n is None else n
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:
-            raise InputError(
-                f"n is {self.n!r}; expected at least 2 samples, since the inverse temperature 1/ln(n) needs ln(n) > 0"
-            )
-        self._open(indices)
+        try:
+            self.n = self.samples.n if n is None else n
+            if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 2:
+                raise InputError(
+                    f"n is {self.n!r}; expected at least 2 samples, since the inverse temperature 1/ln(n) needs "
+                    "ln(n) > 0"
+                )
+            self._open(indices)
+        except BaseException:  # or processes that read the data would stay
+            self.samples.close()
+            raise
 
     def _open(self, indices: dict[str, Tensor]) -> None:
         """Lay out the flat weights and try the loss."""
-        self.original: Task = self
+        self.__dict__.pop("_original", None)
         self._module = _Loss(self.model, self.loss_fn)
         sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shapes = {name: p.shape for name, p in sampled.items()}
@@ -190,6 +197,11 @@ class Task:
             masked = isinstance(params, Mapping)
             task.reference = None if masked else self.reference._replace(params=(*task.shapes,), behavioral=False)
         return task
+
+    @property
+    def original(self) -> Task:
+        """The task itself; a behavioral task keeps the one it was made from."""
+        return self if self._original is None else self._original  # no cycle: data are let go with the task
 
     @functools.cached_property
     def vmaps(self) -> bool:
@@ -253,7 +265,7 @@ class Task:
             if name in state and not torch.equal(state[first], state[name]):
                 raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
             given[name] = state[first]  # savers may keep only one of the names
-        cast = {name: given[name].to(self.device, tensor.dtype) for name, tensor in own.items()}
+        cast = {name: given[name].detach().to(self.device, tensor.dtype) for name, tensor in own.items()}
         flat = {name: cast[name].reshape(-1) for name in self.shapes}
         weights = torch.cat([x[self.indices[name]] if name in self.indices else x for name, x in flat.items()])
         partly = (name for name, p in self.model.named_parameters() if not p.requires_grad or name in self.indices)

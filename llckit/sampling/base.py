@@ -103,8 +103,8 @@ class Sampler(NamedTuple):
         step: (State, Potential, Noise) -> (State, Info).
         needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
         guided: whether it follows other gradients than those of the potential it is given, whose energies it needs.
-        separable: whether rows know nothing of each other, so that each may be moved alone; such a sampler adapts
-            nothing.
+        separable: whether rows know nothing of each other, so that each may be moved alone; such a sampler must adapt
+            nothing, and spend the same gradients in every row.
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
         num_burnin: warm-up steps unless the user says otherwise.

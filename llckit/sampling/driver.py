@@ -41,9 +41,11 @@ class _Told(NamedTuple):
 
 
 class _Lane:
-    """Chains that move together: all of them, or one where weights are many and the sampler allows it."""
+    """Chains that move together: all of them, or one where weights are many and the sampler allows it.
 
-    # One after the other, chains need memory for the gradient and the noise of one, not of all.
+    One after the other, chains need memory for the gradient and the noise of one, not of all.
+    """
+
     def __init__(
         self,
         posterior: LocalPosterior,
@@ -67,7 +69,7 @@ class _Lane:
         difference = self._potential(weights).grad - self._potential(weights).grad
         return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
 
-    def advance(self, adapting: bool, virial: bool, measured: bool, observe: Observe | None) -> _Told:
+    def advance(self, *, adapting: bool, virial: bool, measured: bool, observe: Observe | None) -> _Told:
         """One step; whether to adapt, to measure the virial anew and the gradient's noise, and what to observe."""
         self.state, info = self._sampler.step(self.state, self._potential, self._noise)
         if adapting:
@@ -167,6 +169,8 @@ def sample(
         return max(float(largest.max()), 1e-12)
 
     one_by_one = sampler.separable and posterior.dim >= LARGE
+    if one_by_one and batch_size is not None:
+        _ = posterior.loss_grad  # computed once for all chains, whose posteriors share it
     parts = [posterior.row(r) for r in range(posterior.rows)] if one_by_one else [posterior]
     lanes = [
         _Lane(part, sampler, Noise(seed, part.rows, part.point.weights, r), batch_size, stiffest)
@@ -185,7 +189,8 @@ def sample(
         nonlocal step_size, turn, spent
         measured = not adapting and heated and len(records) % NOISE_EVERY == 0
         virial = not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0)
-        told = [lane.advance(adapting, virial, measured, None if adapting else observe) for lane in lanes]
+        observed = None if adapting else observe
+        told = [lane.advance(adapting=adapting, virial=virial, measured=measured, observe=observed) for lane in lanes]
         step_size, turn = told[0].step_size, told[0].turn
         spent += told[0].grad_evals + 2 * measured
         if measured:

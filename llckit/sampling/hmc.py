@@ -128,7 +128,8 @@ def hmc(
         first = state.energy if guide is None else follow(state.weights)
         momentum = noise.normal(state.weights.shape[1])
         kick = kinetic(momentum)
-        weights, energy = state.weights.clone(), first
+        weights, energy, began = state.weights.clone(), first, first.potential
+        del first  # with its gradient
         leapfrogs = 0
         while leapfrogs < length:
             momentum = momentum.sub_(energy.grad, alpha=size / 2)
@@ -142,7 +143,7 @@ def hmc(
         if state.searching:
             state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
         gained = kinetic(momentum) - kick
-        accuracy = float(acceptance_of(energy.potential - first.potential + gained).mean())
+        accuracy = float(acceptance_of(energy.potential - began + gained).mean())
         if guide is not None:
             energy, leapfrogs = potential(weights), leapfrogs + 1  # … and the gradient that the first one began with
         change = energy.potential - state.energy.potential + gained

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class ReLUPieces(nn.Module):
             InputError: nβ or γ not positive, or more than two units.
         """
         for name, value in (("n_beta", n_beta), ("localization", localization)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
                 raise InputError(f"{name} is {value!r}; expected a finite number above 0")
         truth, changes = self.truth.double().numpy(), self.changes.double().numpy()
         units = len(truth)
@@ -164,6 +165,7 @@ def relu_pieces_llc(kinks: Sequence[float], heights: Sequence[float]) -> float:
     is_list = places.ndim == 1 and places.shape == changes.shape and len(places) > 0
     if not is_list or not np.isfinite([places, changes]).all() or (np.abs(places) == 1).any():
         raise InputError(f"{refusal}at -1 or 1")
+    kinks, heights = places.tolist(), changes.tolist()
     inside = [(t, v) for t, v in zip(kinks, heights, strict=True) if -1 < t < 1]
     llc = 0.5 + 0.5 * (min(kinks) < -1)
     for kink, count in Counter(t for t, _ in inside).items():

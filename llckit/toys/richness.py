@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -118,9 +119,10 @@ def richness_run(width: int, richness: float, *, outputs: int = 1, seed: int = 0
         The run: 100 steps of gradient descent on the mean squared error of 16 samples, to its minimum.
 
     Raises:
-        InputError: a width, number of outputs or seed that is no integer or too small, or r out of its range.
+        InputError: a width or number of outputs that is too small, one of these or the seed no integer, or r out of its
+            range.
     """
-    whole = all(isinstance(count, int) and not isinstance(count, bool) for count in (width, outputs, seed))
+    whole = all(isinstance(count, Integral) and not isinstance(count, bool) for count in (width, outputs, seed))
     if not whole or width < INPUTS or outputs < 1:
         raise InputError(
             f"width {width!r}, outputs {outputs!r}, seed {seed!r}; expected integers, width >= {INPUTS}, outputs >= 1"
