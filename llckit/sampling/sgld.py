@@ -45,8 +45,9 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     def step(state: SGLDState, potential: Potential, noise: Noise) -> tuple[SGLDState, Info]:
         size = state.step_size
         energy = potential(state.weights)
-        moved = noise.normal(state.weights.shape[1]).mul_(math.sqrt(size))
-        moved.add_(energy.grad, alpha=-size / 2).add_(state.weights)
+        moved = noise.normal(state.weights.shape[1])
+        torch.add(state.weights, moved, alpha=math.sqrt(size), out=moved)
+        moved.add_(energy.grad, alpha=-size / 2)
         ones = torch.ones_like(energy.excess)
         return state._replace(weights=moved), Info(energy, state.weights, ones, 1, size)
 
