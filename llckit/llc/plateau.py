@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from llckit.llc.outcome import LLCEstimate, Outcome
-from llckit.llc.point import Settings, estimate_point
+from llckit.llc.point import Settings, estimate_point, reached
 from llckit.llc.settings import Scale
 from llckit.posterior import Observable, Point, Task
-from llckit.sampling.driver import SMALLEST
 
 FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
 LEAST = 3  # rungs
@@ -72,8 +71,7 @@ def estimate_on_plateau(
         return None, 0, f"{DECADES} decades on it still changes"
 
     def named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
-        as_asked = estimate.mcse <= asked * max(abs(estimate.llc), SMALLEST)
-        enough = estimate.outcome is Outcome.BUDGET_EXHAUSTED and as_asked
+        enough = estimate.outcome is Outcome.BUDGET_EXHAUSTED and reached(estimate.llc, estimate.mcse, asked)
         outcome = Outcome.CONVERGED if enough else estimate.outcome
         return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
 

@@ -83,6 +83,11 @@ def users_loss(task: Task, point: Point) -> LocalPosterior:
     return LocalPosterior(task.original, of_user, n_beta=1.0, localization=0.0, rows=1)
 
 
+def reached(llc: float, mcse: float, rel_tol: float) -> bool:
+    """Whether a standard error is as small as asked, relative to λ̂ (taken as at least 0.1)."""
+    return mcse <= rel_tol * max(abs(llc), SMALLEST)
+
+
 def estimate_point(
     task: Task,
     point: Point,
@@ -155,7 +160,7 @@ def estimate_point(
         outcome = Outcome.OVERHEATED
     elif bounds is not None and bounds.exclude(llc, ERRORS * mcse):
         outcome = Outcome.OUTSIDE_BRACKET
-    elif trace.rel_tol is not None and mcse > trace.rel_tol * max(abs(llc), SMALLEST):
+    elif trace.rel_tol is not None and not reached(llc, mcse, trace.rel_tol):
         outcome = Outcome.BUDGET_EXHAUSTED
     else:
         outcome = Outcome.CONVERGED

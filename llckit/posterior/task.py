@@ -158,7 +158,6 @@ class Task:
 
     def _open(self, indices: dict[str, Tensor]) -> None:
         """Lay out the flat weights and try the loss."""
-        self.__dict__.pop("_original", None)
         self._module = _Loss(self.model, self.loss_fn)
         sampled = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.shapes = {name: p.shape for name, p in sampled.items()}

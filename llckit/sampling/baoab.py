@@ -72,7 +72,7 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         momentum.mul_(kept).add_(noise.normal(momentum.shape[1]), alpha=math.sqrt(1 - kept**2))
         weights.add_(momentum, alpha=size / 2)
         energy = potential(weights)
-        error = size**2 / 4 * (kinetic(energy.grad) - kinetic(state.energy.grad))
+        error = size**2 / 4 * (kinetic(energy.grad) - kinetic(state.energy.grad))  # ½‖∇U‖²
         finite = torch.isfinite(energy.potential) & torch.isfinite(error)
         acceptance = torch.where(finite, (-error).clamp(max=0).exp(), 0.0)
         stable = finite & (error < LARGEST_ERROR)
