@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from devinterp_worker import PUBLISHED, condensed, own_cases
+from devinterp_cases import PUBLISHED, condensed, own_cases
 from tqdm import tqdm
 
 import llckit as lk

@@ -1,4 +1,4 @@
-"""devinterp at work: its own fourteen test cases, rebuilt, and its samplers behind a line protocol.
+"""Devinterp at work: its samplers behind a line protocol, on `devinterp_cases` and the toys.
 
 Run by devinterp's interpreter, with llckit importable, so that both tools see the same models, data and losses: one
 JSON request a line on stdin, one JSON answer a line on stdout, the first answer being the versions. `accuracy.py` asks,
@@ -14,128 +14,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from devinterp_cases import PUBLISHED, SAMPLES, SEED, condensed, deep_net, own_cases
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from llckit.posterior import Point, Task
-from llckit.toys import Planar, Toy, catalog, deep_linear_llc, monomial_llc
-from llckit.toys.linear_nets import deepest_point, random_widths
+from llckit.toys import Toy, catalog
 
-SOURCE = "devinterp 1.3.2, tests/slt/rrr_test.py and tests/slt/sampler_accuracy_test.py"
-SEED, SAMPLES = 42, 1000  # theirs
-REGRESSIONS = ((5, 3, 5), (5, 4, 5), (4, 3, 8), (8, 3, 4), (3, 8, 4))  # inputs, hidden, outputs
-POWERS = ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (0, 3), (1, 3), (2, 3), (3, 3))
 TIMED = 100  # steps, where only their pace is asked for
-NET_SEED, NET_SAMPLES = 0, 10_000  # of `deep_net`
 BLOCKS = 400  # means that stand for all draws of a run
-
-
-class Published(NamedTuple):
-    """SGLD as devinterp's own test runs it, without burn-in."""
-
-    step_size: float
-    localization: float
-    chains: int
-    draws: int
-
-
-PUBLISHED = {
-    "reduced rank regression": Published(6e-5, 1.0, 3, 2000),
-    "normal crossing": Published(4e-4, 0.0, 10, 5000),
-}
-
-
-class NormalCrossing(nn.Module):
-    """y = x w₁^a w₂^b, at w = 0."""
-
-    def __init__(self, powers: tuple[int, int]) -> None:
-        super().__init__()
-        self.powers = powers
-        self.w = nn.Parameter(torch.zeros(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The prediction."""
-        return x * self.w[0] ** self.powers[0] * self.w[1] ** self.powers[1]
-
-
-def mean_square(model: nn.Module, batch: Any) -> Tensor:
-    """Mean squared error over samples and outputs, devinterp's `evaluate_mse`."""
-    return F.mse_loss(model(batch[0]), batch[1])
-
-
-def summed_square(model: nn.Module, batch: Any) -> Tensor:
-    """Squared error, summed over outputs, mean over samples."""
-    return (model(batch[0]) - batch[1]).square().sum(-1).mean()
-
-
-def own_cases() -> list[Toy]:
-    """The accuracy tests that devinterp comes with: five regressions on pure noise and nine normal crossings.
-
-    Data and initial weights come from their seeds in their order; the regressions are trained as they train them.
-
-    Returns:
-        The fourteen, as toys; the normal crossings with their exact energy, one quadrature.
-    """
-    with torch.random.fork_rng():
-        return [_regression(*shape) for shape in REGRESSIONS] + [_normal_crossing(powers) for powers in POWERS]
-
-
-def _regression(inputs: int, hidden: int, outputs: int) -> Toy:
-    torch.manual_seed(SEED)
-    x, y = torch.randn(SAMPLES, inputs), torch.randn(SAMPLES, outputs)
-    model = nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(5000):
-        optimizer.zero_grad()
-        mean_square(model, (x, y)).backward()
-        optimizer.step()
-    model.zero_grad()
-    llc, multiplicity = deep_linear_llc((inputs, hidden, outputs), 0)
-    name = f"regression {inputs}-{hidden}-{outputs}"
-    return Toy(name, "reduced rank regression", model, (x, y), mean_square, llc, multiplicity, None, SOURCE)
-
-
-def _normal_crossing(powers: tuple[int, int]) -> Toy:
-    torch.manual_seed(SEED)
-    x = torch.normal(0, 2, size=(SAMPLES,))
-    y = 0.25 * torch.normal(0, 1, size=(SAMPLES,))
-    square, tilt = float(x.double().square().mean()), float((x.double() * y.double()).mean())
-    llc, multiplicity = monomial_llc([k for k in powers if k])
-
-    def excess(first: Any, second: Any) -> Any:  # (L(w) − L(0)) / mean x²
-        product = first ** powers[0] * second ** powers[1]
-        return product**2 - 2 * tilt / square * product
-
-    def exact(n_beta: float, localization: float) -> float:
-        return Planar(excess, (llc, multiplicity)).energy(n_beta * square, localization)
-
-    name = f"x w1^{powers[0]} w2^{powers[1]}"
-    model = NormalCrossing(powers)
-    return Toy(name, "normal crossing", model, (x, y), mean_square, llc, multiplicity, exact, SOURCE)
-
-
-def deep_net() -> Toy:
-    """A deep linear net at its deepest point, without label noise, of the shape that the first seed gives.
-
-    Returns:
-        52-60-30-6-20-36 of rank 4, with 5940 weights and 10 000 samples.
-    """
-    widths, rank = random_widths(NET_SEED, most_layers=6, widest=60)
-    layers = [nn.Linear(inputs, outputs, bias=False) for inputs, outputs in pairwise(widths)]
-    weights = deepest_point(widths, rank, NET_SEED)
-    for layer, weight in zip(layers, weights, strict=True):
-        layer.weight.data = weight
-    x = torch.randn(NET_SAMPLES, widths[0], generator=torch.Generator().manual_seed(NET_SEED))
-    y = x @ torch.linalg.multi_dot(weights[::-1]).T
-    llc, multiplicity = deep_linear_llc(widths, rank)
-    name = f"net {'-'.join(map(str, widths))}, rank {rank}"
-    return Toy(name, "deep linear net", nn.Sequential(*layers), (x, y), summed_square, llc, multiplicity, None, "")
 
 
 class ReadyBatch(DataLoader):
@@ -159,12 +50,6 @@ class RowBatches(ReadyBatch):
         columns = self.dataset.tensors  # pyright: ignore[reportAttributeAccessIssue]
         indices = torch.randint(len(columns[0]), self.shape)
         yield tuple(column[indices] for column in columns)
-
-
-def condensed(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """As many samples as columns, of the same mean square error for every linear map from x to y."""
-    r = torch.linalg.qr(torch.cat([x, y], 1).double(), mode="r").R
-    return tuple((r * math.sqrt(len(r) / len(x))).float().split([x.shape[1], y.shape[1]], 1))  # pyright: ignore[reportReturnType]
 
 
 def _batch(toy: Toy) -> tuple[Tensor, ...]:

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy import LONG_RUN, Peer
-from devinterp_worker import condensed, deep_net, own_cases
+from devinterp_cases import condensed, deep_net, own_cases
 from tqdm import tqdm
 
 import llckit as lk
