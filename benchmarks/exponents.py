@@ -5,7 +5,8 @@
 * Curie–Weiss by exact enumeration, N up to 4096: ν* = 2, β/ν* = 1/4, γ/ν* = 1/2, α = 0, law consistent.
 * Planted collapses of four observables at 5 sizes, 15 controls and noise of 3 % of each curve's height: shares of
   verdicts with the law kept and broken by ±0.3, and coverage of the 90 % intervals (twice the repetitions).
-* Two phases in coexistence: first-order. Curves that do not depend on the size: a crossover, inconclusive.
+* Two phases in coexistence: first-order, also by the order parameter and the bimodality of 20 runs alone. Curves that
+  do not depend on the size: a crossover, inconclusive.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from tqdm import tqdm
 
 from llckit import hyperscaling_test
 from llckit.cli.commands import environment
+from llckit.criticality import bimodality
 
 RESULTS = Path(__file__).parent / "results" / "exponents.json"
 NAMES = ("order_parameter", "susceptibility", "binder", "specific_heat")
 NU_STAR, BETA_RATIO = 1.8, 0.1
 SIZES = np.array([64.0, 128, 256, 512, 1024])
-CONTROLS = 15
+CONTROLS, RUNS = 15, 20
 
 
 def curie_weiss(sizes: tuple[int, ...]) -> dict[str, Any]:
@@ -43,10 +45,14 @@ def curie_weiss(sizes: tuple[int, ...]) -> dict[str, Any]:
         weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
         weight /= weight.sum(axis=1, keepdims=True)
         one, two, four = weight @ np.abs(m), weight @ m**2, weight @ m**4
+        second, third, fourth = ((weight * (np.abs(m) - one[:, None]) ** k).sum(1) for k in (2, 3, 4))
+        bimodal = (third**2 / second + second**2) / fourth
         heat = n * (four / 4 - (two / 2) ** 2) / temperature**2
-        rows.append(np.stack([np.full(21, n), temperature, one, n * (two - one**2), 1 - four / (3 * two**2), heat]))
+        binder = 1 - four / (3 * two**2)
+        rows.append(np.stack([np.full(21, n), temperature, one, n * (two - one**2), binder, heat, bimodal]))
     size, control, *values = np.concatenate(rows, axis=1)
-    return {"size": size, "control": control, "observables": dict(zip(NAMES, values, strict=True))}
+    names = (*NAMES, "bimodality")
+    return {"size": size, "control": control, "observables": dict(zip(names, values, strict=True))}
 
 
 def planted(violation: float, seed: int, noise: float = 0.03) -> dict[str, Any]:
@@ -73,14 +79,33 @@ def two_phases(seed: int) -> dict[str, Any]:
         1 - four / (3 * two**2),
         1 + size * share * (1 - share) / 4,
     )
-    return {"size": size, "control": x / size} | _noisy(size, exact, 0.02, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    data = {"size": size, "control": x / size} | _noisy(size, exact, 0.02, random)
+    upper = random.random((RUNS, len(size))) < share
+    return _with_bimodality(data, 0.8 * upper + np.sqrt(v) * random.standard_normal(upper.shape))
+
+
+def without_moments(seed: int) -> dict[str, Any]:
+    """The same with nothing but the order parameter and its bimodality."""
+    data = two_phases(seed)
+    kept = ("order_parameter", "bimodality")
+    return data | {part: {name: data[part][name] for name in kept} for part in ("observables", "se")}
 
 
 def crossover(seed: int) -> dict[str, Any]:
     """Curves of no size."""
     x, size = np.tile(np.linspace(-3, 3, CONTROLS), len(SIZES)), np.repeat(SIZES, CONTROLS)
     exact = (1 / (1 + np.exp(x)), 1 / np.cosh(x / 2) ** 2, 0.6 / (1 + np.exp(2 * x)), 1 / (1 + x**2))
-    return {"size": size, "control": x} | _noisy(size, exact, 0.02, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    data = {"size": size, "control": x} | _noisy(size, exact, 0.02, random)
+    return _with_bimodality(data, exact[0] + np.sqrt(exact[1] / size) * random.standard_normal((RUNS, len(size))))
+
+
+def _with_bimodality(data: dict[str, Any], runs: NDArray[np.float64]) -> dict[str, Any]:
+    """The observables with the bimodality over runs, shape (runs, n)."""
+    coefficient, error = bimodality(runs)
+    observables = data["observables"] | {"bimodality": coefficient}
+    return data | {"observables": observables, "se": data["se"] | {"bimodality": error}}
 
 
 def _noisy(
@@ -144,7 +169,8 @@ def main() -> None:
         found = verdicts(violation, count * arguments.repetitions)
         result[f"planted violation {violation:+.1f}"] = found
         print(f"violation {violation:+.1f}: {found}")
-    for name, system in (("two phases", two_phases), ("crossover", crossover)):
+    systems = {"two phases": two_phases, "two phases, bimodality": without_moments, "crossover": crossover}
+    for name, system in systems.items():
         tests = [hyperscaling_test(**system(seed)) for seed in range(arguments.repetitions // 5)]
         found = Counter(f"{test.order}, {test.verdict}" for test in tests)
         result[name] = {key: count / len(tests) for key, count in found.items()} | {"reason": tests[0].reason}

@@ -9,6 +9,7 @@ each p and f over the seeds, with a the test accuracy and m = (a - 1/p)/(1 - 1/p
     order parameter   <m>
     susceptibility    N Var(m)
     binder            1 - <m⁴>/(3 <m²>²)
+    bimodality        (skewness² + 1)/kurtosis of m, which decides the order and is not scaled
     specific heat     N Var(test loss): a stand-in. A heat capacity is Var(nβL) under a posterior; here the ensemble is
                       that of initial weights and splits after T steps of AdamW.
 
@@ -23,6 +24,7 @@ choice is another law: with N = p, which Bi et al. (arXiv 2603.24746) take, ν* 
 
 Standard errors are those of the jackknife over seeds. Where all seeds agree it is 0, which says more than 20 seeds
 can; no error is taken below a tenth of the root mean square error of its p. Where that is 0, nothing was measured.
+The bimodality, whose error says how far from 1 it is, keeps its own.
 """
 
 from __future__ import annotations
@@ -43,13 +45,15 @@ from numpy.typing import NDArray
 
 from llckit import InputError, finite_size_scaling, hyperscaling_test
 from llckit.cli.commands import environment
-from llckit.criticality import HyperscalingTest, transition_order
+from llckit.criticality import HyperscalingTest, bimodality, transition_order
+from llckit.criticality.order import measured_bimodality
 from llckit.plotting import plot_collapse
 from llckit.toys import grokking_runs
 
 RESULTS = Path(__file__).parent / "results" / "grokking_scaling.json"
 Array = NDArray[np.float64]
-NAMES = ("order_parameter", "susceptibility", "binder", "specific_heat")
+SCALED = ("order_parameter", "susceptibility", "binder", "specific_heat")
+NAMES = (*SCALED, "bimodality")
 REPORTED = ("failed", "verdict", "order", "nu_star", "nu_star_interval", "residual", "residual_interval")
 JOB = ("modulus", "fractions", "seeds", "steps")
 MODULI = (19, 23, 29, 37, 47, 61)
@@ -100,7 +104,7 @@ def store(result: dict[str, Any], out: Path) -> None:
 
 
 def moments(m: Array, loss: Array, size: float) -> Array:
-    """The four observables; seeds along the last axis, which they take the place of."""
+    """The observables that are scaled; seeds along the last axis, which they take the place of."""
     binder = 1 - (m**4).mean(-1) / (3 * np.maximum((m**2).mean(-1) ** 2, 1e-300))
     return np.stack([m.mean(-1), size * m.var(-1, ddof=1), binder, size * loss.var(-1, ddof=1)], axis=-1)
 
@@ -118,11 +122,11 @@ def observables(pieces: list[dict[str, Any]]) -> tuple[dict[str, Array], float]:
         se = np.sqrt((len(here) - 1) * replicates.var(axis=0))
         if (se[[1, 3]] > 0).all():
             correlations.append(np.corrcoef(replicates[:, 1], replicates[:, 3])[0, 1])
-        rows.append(np.concatenate([[one**2, at], moments(m[here], loss[here], one**2), se]))
-    names = ("size", "control", *NAMES, *(f"{name}_se" for name in NAMES))
+        rows.append(np.concatenate([[one**2, at], moments(m[here], loss[here], one**2), se, bimodality(m[here])]))
+    names = ("size", "control", *SCALED, *(f"{name}_se" for name in SCALED), "bimodality", "bimodality_se")
     data = dict(zip(names, np.array(rows).T, strict=True))
     for size in np.unique(data["size"]):
-        for name in NAMES:
+        for name in SCALED:
             errors = data[f"{name}_se"]
             here = data["size"] == size
             least = LEAST_ERROR * np.sqrt((errors[here] ** 2).mean())
@@ -161,7 +165,7 @@ def about_half_way(data: dict[str, Array], places: dict[str, Any]) -> dict[str, 
 def alone(data: dict[str, Array]) -> dict[str, Any]:
     """Each observable collapsed by itself, or why it cannot be."""
     found: dict[str, Any] = {}
-    for name in NAMES:
+    for name in SCALED:
         try:
             found[name] = finite_size_scaling(
                 size=data["size"], control=data["control"], value=data[name], value_se=data[f"{name}_se"]
@@ -229,11 +233,14 @@ def criteria(found: dict[str, Any], data: dict[str, Array], test: HyperscalingTe
     peak = found["peaks of the susceptibility"]
     told = f"susceptibility's peak ~ N^{shown(peak['exponent'])}, AIC of saturation less that of a power "
     told += f"{shown(peak['aic_gain'])}, "
-    told += f"least Binder cumulant at the largest p {data['binder'][data['size'] == sizes[-1]].min():.2f}"
+    told += f"least Binder cumulant at the largest p {data['binder'][data['size'] == sizes[-1]].min():.2f}, "
+    peaks = measured_bimodality(**arguments_of(data))
+    told += "no bimodality" if peaks is None else f"bimodality {', '.join(f'{x:.2f}' for x in peaks.value)}"
+    told += "" if peaks is None else f" (the last ± {peaks.se[-1]:.2f})"
     order = found["order"]
     add("b: is the transition continuous?", order["order"] == "continuous", f"{order['order']}; {told}")
 
-    kinds = [name for name in NAMES[:3] if "nu_star" in single[name]]
+    kinds = [name for name in SCALED[:3] if "nu_star" in single[name]]
     ranges = [single[name]["nu_star_interval"] for name in kinds]
     fixed = [name for name in kinds if "nu_star" not in single[name]["undetermined"]]
     agree = len(fixed) == 3 and max(low for low, _ in ranges) <= min(high for _, high in ranges)

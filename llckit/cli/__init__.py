@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument(
         "runs",
         metavar="RUNS.csv",
-        help="columns size, control, order_parameter, susceptibility, specific_heat, binder, …_se",
+        help="columns size, control, order_parameter, susceptibility, specific_heat, binder, bimodality, …_se",
     )
     action.add_argument("--json", action="store_true", help="one JSON document on stdout")
     action.add_argument("--plot", metavar="FILE.png", help="also draw the collapse and its residuals")

@@ -13,7 +13,7 @@ from llckit.errors import InputError
 from llckit.llc.curve import read_table, table_column
 from llckit.plotting import check_new_file, plot_collapse, save_figure
 
-OBSERVABLES = ("order_parameter", "susceptibility", "specific_heat", "binder")
+OBSERVABLES = ("order_parameter", "susceptibility", "specific_heat", "binder", "bimodality")
 EXPONENTS = {
     "critical_point": "critical point",
     "nu_star": "ν*",

@@ -1,5 +1,6 @@
 """Critical exponents: power laws, finite-size scaling, order of a transition, and the scaling laws. Pure arrays in."""
 
+from llckit.criticality.bimodality import bimodality
 from llckit.criticality.collapse import FiniteSizeScaling, finite_size_scaling
 from llckit.criticality.exponents import PowerLaw, fit_power_law
 from llckit.criticality.heat_capacity import HeatPeak, Thermodynamics, thermodynamics, thermodynamics_from_moments
@@ -25,6 +26,7 @@ __all__ = [
     "Thermodynamics",
     "TransitionOrder",
     "TwoBasins",
+    "bimodality",
     "compare_scaling_functions",
     "finite_size_scaling",
     "fit_power_law",

@@ -17,6 +17,7 @@ from llckit.criticality.order import (
     WORST_QUALITY,
     best_collapse,
     decide_order,
+    measured_bimodality,
     measured_curves,
 )
 from llckit.errors import InputError
@@ -121,6 +122,8 @@ def hyperscaling_test(
         binder            1 - <m⁴> / (3 <m²>²) over seeds
         specific_heat     Var(nβL), the heat capacity under the tempered posterior, or N · variance of the loss
                           over seeds
+        bimodality        (skewness² + 1)/kurtosis of m over seeds (`bimodality`), for m without a sign: of two values
+                          it is 1. It decides the order and enters no exponent
 
     ν*, the critical point and the ratios come from one collapse of order parameter, susceptibility and Binder
     cumulant, which share critical point and ν* (`joint_collapse`). α/ν* comes from the values of the specific heat
@@ -147,8 +150,9 @@ def hyperscaling_test(
     Args:
         size: Volume N of each measurement, shape (n,), positive. 5 sizes or more are advisable.
         control: Control parameter of each measurement, shape (n,).
-        observables: Any of "order_parameter", "susceptibility", "specific_heat" and "binder", each of shape (n,),
-            NaN where it was not measured. A size counts for an observable from 4 controls on.
+        observables: Any of "order_parameter", "susceptibility", "specific_heat", "binder" and "bimodality", each of
+            shape (n,), NaN where it was not measured. A size counts for an observable from 4 controls on, for the
+            bimodality from one on.
         se: Standard errors by the same names, shape (n,). Without them the scatter about the curve serves.
         seed: Seed of the resampling.
 
@@ -161,6 +165,7 @@ def hyperscaling_test(
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed is {seed!r}, expected a non-negative integer.")
     curves = {name: one for name, one in measured_curves(size, control, observables, se).items() if _enough(one)}
+    bimodality = measured_bimodality(size, control, observables, se)
     heat = curves.pop("specific_heat", None)
     if not curves:
         reason = (
@@ -172,7 +177,7 @@ def hyperscaling_test(
         return HyperscalingTest("inconclusive", reason, "undetermined")
 
     collapse, curves, heat = _collapsed(curves, heat)
-    order = decide_order(curves if heat is None else curves | {"specific_heat": heat}, collapse)
+    order = decide_order(curves if heat is None else curves | {"specific_heat": heat}, collapse, bimodality)
     if order.order in ("crossover", "undetermined"):
         return HyperscalingTest("inconclusive", order.reason, order.order, quality=collapse.quality)
     random = np.random.default_rng(seed)

@@ -6,16 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from llckit.criticality.bimodality import DEEPENING, BimodalityPeaks, bimodality_peaks
 from llckit.criticality.curves import NODES, Array, Curves, vector
 from llckit.criticality.joint_collapse import JointCollapse, joint_collapse, master_curves
 from llckit.errors import InputError
 
-__all__ = ["OBSERVABLES", "TransitionOrder", "best_collapse", "decide_order", "measured_curves", "transition_order"]
+__all__ = [
+    "OBSERVABLES",
+    "TransitionOrder",
+    "best_collapse",
+    "decide_order",
+    "measured_bimodality",
+    "measured_curves",
+    "transition_order",
+]
 
-OBSERVABLES = ("order_parameter", "susceptibility", "binder", "specific_heat")
+OBSERVABLES = ("order_parameter", "susceptibility", "binder", "specific_heat", "bimodality")
 MIN_SIZES = 3
 DEEP = -1 / 3  # of the Binder cumulant; two equal peaks at ±m give 2/3, noise about 0 gives 0
-DEEPENING = 0.25  # least exponent of its depth against size: 1 at coexistence, 0 where a dip is no coexistence
 NEAR_ONE = 1.25  # of ν*: below every continuous transition with a known exponent (4-state Potts: 4/3)
 VOLUME_GROWTH = 0.8  # of peaks, from here on proportional to N but for corrections
 NARROWING = 0.1  # of κ = 1/ν*: 1000 times the size, and the transition is half as wide
@@ -49,9 +57,11 @@ def transition_order(
     In this order:
 
     * First-order: the minimum of the Binder cumulant is below -1/3 and falls with the size, at least as N^0.25 (two
-      phases coexist, and it goes to -∞ with N; Vollmayr et al., Z. Phys. B 91, 113, 1993). Or ν* is 1 within two
-      standard errors and these exclude 1.25, and a peak of the specific heat, else of the susceptibility, grows as
-      N^0.8 or faster.
+      phases coexist, and it goes to -∞ with N; Vollmayr et al., Z. Phys. B 91, 113, 1993). Or the bimodality BC at the
+      most bimodal control, the order parameter between 10 and 90 % of its range, exceeds 5/9 by 3 standard errors at
+      the largest of 3 sizes or more, and 1 - BC falls with the size faster than N^-0.25 by two standard errors (two
+      phases have 1 - BC ~ 1/N, a critical point has one BC). Or ν* is 1 within two standard errors and these exclude
+      1.25, and a peak of the specific heat, else of the susceptibility, grows as N^0.8 or faster.
     * Crossover: curves that change with size by a factor and a correction alone (κ = 1/ν* = 0) have the lower
       information criterion; or κ < 0.1; or the peak of the susceptibility saturates, `A N / (N + n)` fitting its
       heights better than `A N^p`, and grows by less than N^0.1 between the largest sizes.
@@ -62,8 +72,9 @@ def transition_order(
     Args:
         size: Volume N of each measurement, shape (n,).
         control: Control of each measurement, shape (n,).
-        observables: Any of "order_parameter", "susceptibility", "specific_heat" and "binder", each of shape (n,),
-            NaN where it was not measured. A size counts for an observable from 4 controls on.
+        observables: Any of "order_parameter", "susceptibility", "specific_heat", "binder" and "bimodality" (of an
+            order parameter without a sign, `bimodality`), each of shape (n,), NaN where it was not measured. A size
+            counts for an observable from 4 controls on, for the bimodality from one on; that enters no collapse.
         se: Standard errors by the same names.
 
     Returns:
@@ -73,13 +84,14 @@ def transition_order(
         InputError: The arrays do not describe curves at several sizes.
     """
     curves = measured_curves(size, control, observables, se)
+    bimodality = measured_bimodality(size, control, observables, se)
     scaled = {name: one for name, one in curves.items() if name != "specific_heat" and len(one.first) >= MIN_SIZES}
     if not scaled:
         return TransitionOrder(
             "undetermined",
             "An order parameter, a susceptibility or a Binder cumulant is needed at 3 sizes or more.",
         )
-    return decide_order(curves, best_collapse(scaled))
+    return decide_order(curves, best_collapse(scaled), bimodality)
 
 
 def measured_curves(
@@ -94,7 +106,8 @@ def measured_curves(
         se: Standard errors by name; NaN throughout counts as none.
 
     Returns:
-        The curves, without sizes that have fewer than 4 controls and without observables with fewer than 2 sizes.
+        The curves, without sizes that have fewer than 4 controls, without observables with fewer than 2 sizes, and
+        without the bimodality, which decides the order and is not scaled.
 
     Raises:
         InputError: A name is unknown, lengths differ, or values do not describe curves.
@@ -109,16 +122,10 @@ def measured_curves(
         raise InputError(f"size has the entry {sizes.min():g}, expected positive numbers.")
     curves = {}
     for name in OBSERVABLES:
-        if name not in observables:
+        if name not in observables or name == "bimodality":
             continue
-        value = vector(name, observables[name], missing=True)
-        error = None if se is None or name not in se else vector(f"se[{name!r}]", se[name], missing=True)
-        lengths = {"size": len(sizes), "control": len(controls), name: len(value)}
-        lengths |= {} if error is None else {f"se[{name!r}]": len(error)}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"Lengths differ: {lengths}. Give one entry per measurement in every array.")
+        value, error = _column(name, sizes, controls, observables, se)
         known = np.isfinite(value)
-        error = None if error is None or np.isnan(error[known]).all() else error
         for one in np.unique(sizes):
             if len(np.unique(controls[known & (sizes == one)])) < NODES:
                 known &= sizes != one
@@ -129,6 +136,40 @@ def measured_curves(
     return curves
 
 
+def measured_bimodality(
+    size: ArrayLike, control: ArrayLike, observables: Mapping[str, ArrayLike], se: Mapping[str, ArrayLike] | None
+) -> BimodalityPeaks | None:
+    """The bimodality at the most bimodal control of each size.
+
+    Args:
+        size: Volumes, shape (n,).
+        control: Controls, shape (n,).
+        observables: As `measured_curves` has accepted them.
+        se: Standard errors by name; NaN throughout counts as none.
+
+    Returns:
+        The peaks, or None where it was not measured.
+    """
+    if "bimodality" not in observables:
+        return None
+    sizes, controls = vector("size", size), vector("control", control)
+    mean = vector("order_parameter", observables["order_parameter"], True) if "order_parameter" in observables else None
+    return bimodality_peaks(sizes, *_column("bimodality", sizes, controls, observables, se), mean)
+
+
+def _column(
+    name: str, sizes: Array, controls: Array, observables: Mapping[str, ArrayLike], se: Mapping[str, ArrayLike] | None
+) -> tuple[Array, Array | None]:
+    """An observable and its standard errors, where there are any."""
+    value = vector(name, observables[name], missing=True)
+    error = None if se is None or name not in se else vector(f"se[{name!r}]", se[name], missing=True)
+    lengths = {"size": len(sizes), "control": len(controls), name: len(value)}
+    lengths |= {} if error is None else {f"se[{name!r}]": len(error)}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"Lengths differ: {lengths}. Give one entry per measurement in every array.")
+    return value, None if error is None or np.isnan(error[np.isfinite(value)]).all() else error
+
+
 def best_collapse(curves: Mapping[str, Curves]) -> JointCollapse:
     """The joint collapse with a correction to scaling where the information criterion asks for one."""
     masters, unit = master_curves(curves)
@@ -137,18 +178,21 @@ def best_collapse(curves: Mapping[str, Curves]) -> JointCollapse:
     return min(plain, corrected, key=lambda fit: fit.information)
 
 
-def decide_order(curves: Mapping[str, Curves], collapse: JointCollapse) -> TransitionOrder:
+def decide_order(
+    curves: Mapping[str, Curves], collapse: JointCollapse, bimodality: BimodalityPeaks | None
+) -> TransitionOrder:
     """The rules of `transition_order` for curves that have been collapsed.
 
     Args:
         curves: The observables by name.
         collapse: Collapse of those that are no specific heat.
+        bimodality: Bimodality at its peaks, or None.
 
     Returns:
         The order and the reason.
     """
     kappa, kappa_se = float(collapse.theta[1]), float(np.sqrt(collapse.covariance[1, 1]))
-    coexistence = _coexistence(curves, kappa, kappa_se)
+    coexistence = _coexistence(curves, kappa, kappa_se, bimodality)
     if coexistence:
         return TransitionOrder("first-order", coexistence)
     smooth = _no_narrowing(curves, collapse, kappa, kappa_se)
@@ -176,7 +220,9 @@ def decide_order(curves: Mapping[str, Curves], collapse: JointCollapse) -> Trans
     return TransitionOrder("continuous", "The curves of all sizes collapse onto one.")
 
 
-def _coexistence(curves: Mapping[str, Curves], kappa: float, kappa_se: float) -> str:
+def _coexistence(
+    curves: Mapping[str, Curves], kappa: float, kappa_se: float, bimodality: BimodalityPeaks | None = None
+) -> str:
     """Why the transition is first-order, or nothing."""
     if "binder" in curves:
         binder = curves["binder"]
@@ -188,6 +234,9 @@ def _coexistence(curves: Mapping[str, Curves], kappa: float, kappa_se: float) ->
             slope = _line(binder.log_size[lowest][deep], np.log(depth[deep]))[0] if deep.sum() > 1 else np.inf
             if slope > DEEPENING:
                 return f"The minimum of the Binder cumulant falls to {-depth[-1]:.2g} at the largest size: two phases."
+    bimodal = "" if bimodality is None else bimodality.coexistence()
+    if bimodal:
+        return bimodal
     if kappa - 2 * kappa_se > 1 / NEAR_ONE and kappa + 2 * kappa_se >= 1:
         for name in ("specific_heat", "susceptibility"):
             if name in curves:

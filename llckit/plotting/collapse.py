@@ -20,6 +20,7 @@ OBSERVABLE_RATIOS = {  # exponent of the size by observable, and its sign
     "susceptibility": ("gamma_over_nu_star", 1),
     "specific_heat": ("alpha_over_nu_star", 1),
     "binder": (None, 1),
+    "bimodality": (None, 1),
 }
 
 

@@ -54,6 +54,22 @@ def test_empty_cells_are_what_was_not_measured(tmp_path, capsys):
     assert "specific heat" in found["reason"]
 
 
+def test_a_bimodality_tells_two_phases(tmp_path, capsys):
+    size, x = np.repeat([64.0, 256, 1024, 4096], 9), np.tile(np.linspace(-4, 4, 9), 4)
+    share = 1 / (1 + np.exp(x))
+    columns = {"size": size, "control": x / size, "order_parameter": share + 0.05}
+    columns["bimodality"] = np.where(abs(x) < 2, 1 - 12 / size, 0.4)
+    picture = tmp_path / "collapse.png"
+    for error in (0.2 * (1 - columns["bimodality"]), [""] * len(size)):
+        columns["bimodality_se"] = error
+        assert main(["criticality", table(tmp_path / "runs.csv", columns), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["order"] == "first-order"
+        assert "bimodality" in found["reason"]
+    assert main(["criticality", str(tmp_path / "runs.csv"), "--plot", str(picture)]) == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

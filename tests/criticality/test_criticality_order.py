@@ -91,6 +91,19 @@ def test_two_phases_are_first_order_with_and_without_a_binder_cumulant():
     assert "specific_heat" in found.reason
 
 
+def test_two_phases_without_a_binder_cumulant_are_told_by_the_bimodality():
+    data = without(two_phases(), "binder", "susceptibility", "specific_heat")
+    assert transition_order(**data).order != "first-order"
+    share, v = 1 / (1 + np.exp(data["size"] * data["control"] / 2)), 0.5 / data["size"]
+    pq = share * (1 - share)  # of Gaussians of width² v, their distance 0.8
+    two, three = 0.64 * pq + v, 0.512 * pq * (1 - 2 * share)
+    four = 0.4096 * pq * (1 - 3 * pq) + 3.84 * pq * v + 3 * v**2
+    bimodality = (three**2 / two**3 + 1) * two**2 / four
+    found = transition_order(**(data | {"observables": data["observables"] | {"bimodality": bimodality}}))
+    assert found.order == "first-order"
+    assert "bimodality" in found.reason
+
+
 def test_a_nu_star_that_is_hardly_known_is_no_sign_of_two_phases():
     curves = measured_curves(**without(two_phases(), "binder") | {"se": None})
     assert "two phases" in _coexistence(curves, kappa=1.0, kappa_se=0.05)
