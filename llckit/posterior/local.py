@@ -11,11 +11,12 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.posterior.data import Samples, Tree
+from llckit.posterior.replay import Replay
 from llckit.posterior.rows import is_batched, losses_and_grads_of, losses_of, saved_bytes
 from llckit.posterior.task import Point, Task
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
-BLOCK = 2**20  # weights of a row that are compared with w* at a time: of large models no further copy is made
+BLOCK = 2**15  # weights of a row that are compared with w* at a time: they stay in the cache, and no copy is made
 KEPT = 2**22  # weights up to which ∇L(w*) is kept; of larger models it is computed when it is first asked for
 
 
@@ -62,7 +63,9 @@ class LocalPosterior:
         as_rows = {"dtype": torch.float64, "device": task.device}
         self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
+        self._columns = [x[:, None].to(point.weights.dtype) for x in (self.n_beta, self.localization)]
         self._bytes_per_sample = saved_bytes(task, point)
+        self._together = Replay(task, point)
         self._away = point.weights.new_empty(rows, min(task.dim, BLOCK))  # kept: new memory costs page faults
         loss, grad = self.loss_and_grad(point.weights[None])
         self.loss = float(loss)
@@ -91,7 +94,7 @@ class LocalPosterior:
         """
         one = copy.copy(self)
         one.rows, one.n_beta, one.localization = 1, self.n_beta[r : r + 1], self.localization[r : r + 1]
-        one._away = self._away[:1]
+        one._away, one._columns = self._away[:1], [column[r : r + 1] for column in self._columns]
         return one
 
     def __call__(self, weights: Tensor, indices: Tensor | None = None) -> Energy:
@@ -127,7 +130,7 @@ class LocalPosterior:
         Returns:
             Excess, potential, gradient and squared distance of every row.
         """
-        n_beta, localization = (x[:, None].to(grad.dtype) for x in (self.n_beta, self.localization))
+        n_beta, localization = self._columns
         distance2 = torch.zeros_like(rise)
         for part, away in self._away_by_blocks(weights):
             grad[:, part].mul_(n_beta).addcmul_(away, localization)
@@ -206,7 +209,7 @@ class LocalPosterior:
         loss = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
         grad: Tensor | None = None
         for batch, length in samples.chunks(size):
-            losses, piece = losses_and_grads_of(self._task, weights, self.point, batch, batched=batched)
+            losses, piece = self._losses_and_grads(weights, batch, batched=batched)
             share = length / samples.n
             loss.add_(losses, alpha=share)
             piece = piece if share == 1 else piece.mul_(share)
@@ -216,7 +219,14 @@ class LocalPosterior:
 
     def _batch_loss_and_grad(self, weights: Tensor, batch: Tree, size: int) -> tuple[Tensor, Tensor]:
         batched, _ = self._pieces(size, len(weights))
-        return losses_and_grads_of(self._task, weights, self.point, batch, batched=batched, own_batches=True)
+        return self._losses_and_grads(weights, batch, batched=batched, own_batches=True)
+
+    def _losses_and_grads(
+        self, weights: Tensor, batch: Tree, *, batched: bool, own_batches: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if batched:
+            return self._together(weights, batch, own_batches=own_batches)
+        return losses_and_grads_of(self._task, weights, self.point, batch, batched=False, own_batches=own_batches)
 
     def _pieces(self, n: int, rows: int) -> tuple[bool, int]:
         """Whether rows are evaluated together, and at how many of n samples at a time."""

@@ -109,13 +109,13 @@ def test_chunks_do_not_change_the_result(model, monkeypatch, form):
     whole = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=3)(rows)
     monkeypatch.setattr(local, "ACTIVATION_BYTES", 1)
     seen = []
-    whole_batch = local.losses_and_grads_of
+    whole_batch = LocalPosterior._losses_and_grads
 
-    def watch(*args, **kwargs):
-        seen.append(len(args[3][0]))
-        return whole_batch(*args, **kwargs)
+    def watch(posterior, weights, batch, **kwargs):
+        seen.append(len(batch[0]))
+        return whole_batch(posterior, weights, batch, **kwargs)
 
-    monkeypatch.setattr(local, "losses_and_grads_of", watch)
+    monkeypatch.setattr(LocalPosterior, "_losses_and_grads", watch)
     pieces = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=3)(rows)
     assert set(seen) == {1}
     for a, b in zip(whole, pieces, strict=True):

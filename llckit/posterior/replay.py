@@ -1,0 +1,135 @@
+"""Batched gradients that are asked for again and again, recorded once and then played from the recording."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
+
+from llckit.posterior.rows import losses_and_grads_of
+from llckit.posterior.trees import Tree, leaves, rebuilt
+
+WORTH = 100  # calls from which on a recording, which takes some hundred calls' time, pays
+MOST = 4  # kinds of calls that are counted and recorded
+
+Found = tuple[Tensor, Tensor]  # losses and gradients
+aten = torch.ops.aten
+
+
+class _Call(NamedTuple):
+    """What a recording is good for: these strides of weights with this batch, or with own batches of these shapes."""
+
+    weights: tuple[torch.Size, tuple[int, ...]]
+    batch: int | tuple[tuple[torch.Size, torch.dtype, tuple[int, ...]], ...]
+
+
+class Replay:
+    """Losses and gradients of all rows in one batched call, as `losses_and_grads_of` gives them, to the last bit.
+
+    Of a small model a call costs several times its arithmetic: autograd, `vmap` and the model's own code run anew each
+    time to arrive at the same list of tensor operations. From the hundredth call of a kind on that list, recorded by
+    `torch.fx`, is run in their place, and what does not depend on the weights is computed once and for all. A call is
+    of the same kind if the weights have the same layout and the batch is the same object, so that nothing a model does
+    with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
+    code look at), if it has the same shapes. A recording is used only if it repeats an ordinary call bit by bit.
+
+    Args:
+        task: model and loss.
+        point: supplies what is not sampled.
+    """
+
+    def __init__(self, task: Any, point: Any) -> None:
+        self._task, self._point = task, point
+        self._calls: dict[_Call, int] = {}
+        self._recorded: dict[_Call, Callable[..., Found] | None] = {}
+        self._held: list[Tree] = []  # so that no other batch takes the place, and the identity, of one in `_calls`
+
+    def __call__(self, weights: Tensor, batch: Tree, *, own_batches: bool = False) -> Found:
+        """Mean loss of a batch and its gradient.
+
+        Args:
+            weights: shape (rows, dim).
+            batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
+            own_batches: whether every row has its own batch.
+
+        Returns:
+            float64 losses, shape (rows,), and gradients, shape (rows, dim).
+        """
+        inputs = leaves(batch) if own_batches else []
+        shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
+        call = _Call((weights.shape, weights.stride()), shapes if own_batches else id(batch))
+        recorded = self._recorded.get(call)
+        if recorded is not None:
+            with torch.no_grad():
+                return recorded(weights.detach(), *inputs)
+        found = losses_and_grads_of(self._task, weights, self._point, batch, batched=True, own_batches=own_batches)
+        if call not in self._recorded and (call in self._calls or len(self._calls) < MOST):
+            if not own_batches and call not in self._calls:
+                self._held.append(batch)
+            self._calls[call] = self._calls.get(call, 0) + 1
+            if self._calls[call] == WORTH:
+                self._recorded[call] = self._record(weights.detach(), batch, own_batches, found)
+        return found
+
+    def _record(self, weights: Tensor, batch: Tree, own_batches: bool, expected: Found) -> Callable[..., Found] | None:
+        """The list of operations as a function of weights and own batches; None where there can be none."""
+        ones = torch.ones(len(weights), dtype=torch.float64, device=weights.device)
+
+        def call(weights: Tensor, *own: Tensor) -> Found:
+            with torch.enable_grad():
+                inside = weights.requires_grad_()
+                given = rebuilt(batch, own) if own_batches else batch
+                of_rows = vmap(self._task.loss, in_dims=(0, None, 0 if own_batches else None))
+                losses = of_rows(inside, self._point.fixed, given)
+                (grads,) = torch.autograd.grad(losses, inside, ones)
+            return losses.detach(), grads
+
+        inputs = [weights, *(leaves(batch) if own_batches else [])]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module = make_fx(call)(*(x.clone(memory_format=torch.preserve_format) for x in inputs))
+            _simplify(module)
+            with torch.no_grad():  # twice: operations that write may have changed what was kept
+                again = [module.forward(*inputs) for _ in range(2)]
+        except Exception:  # whatever cannot be recorded runs as before
+            return None
+        equal = all(torch.equal(x, y) for found in again for x, y in zip(found, expected, strict=True))
+        kept = {x.untyped_storage().data_ptr() for x in (*inputs, *module.buffers(), *leaves(batch))}
+        # Callers overwrite gradients: such as are memory of something else must not be handed out.
+        shared = any(x.untyped_storage().data_ptr() in kept for x in again[0])
+        return module.forward if equal and not shared else None
+
+
+def _simplify(module: GraphModule) -> None:
+    """Compute what is the same at every call, and leave out what does nothing."""
+    graph: Graph = module.graph
+    known: dict[Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            known[node] = getattr(module, str(node.target))
+        elif node.op != "call_function":
+            continue
+        elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            if node.args[0] in known:
+                return  # what is written into is not the same at every call
+        elif node.target is aten.detach.default or (node.target is aten.mul.Scalar and node.args[1] == 1):
+            node.replace_all_uses_with(node.args[0])
+        elif all(x in known for x in node.all_input_nodes):
+            args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = node.target(*args, **kwargs)
+    for node, value in known.items():
+        if node.op == "call_function" and isinstance(value, Tensor) and any(user not in known for user in node.users):
+            name = f"_kept_{node.name}"
+            module.register_buffer(name, value)
+            with graph.inserting_before(node):
+                node.replace_all_uses_with(graph.get_attr(name))
+    graph.eliminate_dead_code()
+    module.recompile()
