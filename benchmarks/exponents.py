@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 from tqdm import tqdm
 
-from llckit import hyperscaling_test
+from llckit import hyperscaling_test, toys
 from llckit.cli.commands import environment
 from llckit.criticality import bimodality
 
@@ -35,24 +34,23 @@ CONTROLS, RUNS = 15, 20
 
 
 def curie_weiss(sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Exact values for N spins of energy -M²/2N at 21 temperatures within 1/√N of the critical one, 1."""
-    rows = []
-    for n in sizes:
-        up = np.arange(n + 1)
-        m = (2 * up - n) / n
-        temperature = 1 + np.linspace(-1, 1, 21) / np.sqrt(n)
-        log_weight = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1) + n * m**2 / (2 * temperature[:, None])
-        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
-        one, two, four = weight @ np.abs(m), weight @ m**2, weight @ m**4
-        second, third, fourth = ((weight * (np.abs(m) - one[:, None]) ** k).sum(1) for k in (2, 3, 4))
-        bimodal = (third**2 / second + second**2) / fourth
-        heat = n * (four / 4 - (two / 2) ** 2) / temperature**2
-        binder = 1 - four / (3 * two**2)
-        rows.append(np.stack([np.full(21, n), temperature, one, n * (two - one**2), binder, heat, bimodal]))
-    size, control, *values = np.concatenate(rows, axis=1)
-    names = (*NAMES, "bimodality")
-    return {"size": size, "control": control, "observables": dict(zip(names, values, strict=True))}
+    """Exact values at 21 temperatures within 1/√N of the critical one, 1; the susceptibility is the variance of |m|."""
+    temperatures = 1 + np.linspace(-1, 1, 21) / np.sqrt(sizes)[:, None]
+    data = toys.curie_weiss(sizes, temperatures)
+    bimodal = []
+    for n, temperature in zip(sizes, temperatures, strict=True):
+        m, weight = toys.curie_weiss_law(n, temperature)
+        distance = np.abs(m) - (weight @ np.abs(m))[:, None]
+        second, third, fourth = ((weight * distance**k).sum(1) for k in (2, 3, 4))
+        bimodal.append((third**2 / second + second**2) / fourth)
+    observables = {
+        "order_parameter": data.order_parameter,
+        "susceptibility": data.susceptibility - data.size * data.order_parameter**2,
+        "binder": data.binder,
+        "specific_heat": data.specific_heat,
+        "bimodality": np.concatenate(bimodal),
+    }
+    return {"size": data.size, "control": data.control, "observables": observables}
 
 
 def planted(violation: float, seed: int, noise: float = 0.03) -> dict[str, Any]:

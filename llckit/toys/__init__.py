@@ -29,6 +29,7 @@ from llckit.toys.richness import Rescaled, hidden_updates, rescale, richness_run
 from llckit.toys.spins import (
     ISING_CRITICAL,
     curie_weiss,
+    curie_weiss_law,
     ising,
     ising_chain,
     potts,
@@ -70,6 +71,7 @@ __all__ = [
     "binary_perceptron",
     "catalog",
     "curie_weiss",
+    "curie_weiss_law",
     "deep_linear_llc",
     "deepest_point",
     "digits",

@@ -51,12 +51,27 @@ def curie_weiss(sizes: Sequence[int], temperatures: ArrayLike | None = None) -> 
     """
 
     def moments(size: int, temperature: float) -> Array:
-        m = 1 - 2 * np.arange(size + 1) / size
-        weight = _log_binomial(size) + size * m**2 / (2 * temperature)
-        return _exact(weight, m, -(m**2) / 2)
+        m, chance = curie_weiss_law(size, temperature)
+        return _moments(chance, m, -(m**2) / 2)
 
     default = 1 + scaling_window(sizes, 2.0) / np.sqrt(checked_sizes(sizes))
     return _enumerated(sizes, default if temperatures is None else temperatures, moments)
+
+
+def curie_weiss_law(size: int, temperature: ArrayLike) -> tuple[Array, Array]:
+    """The law of the magnetisation in `curie_weiss`: p(m) ∝ C(N, N(1 − m)/2) exp(N m²/2T).
+
+    Args:
+        size: N.
+        temperature: T, of any shape.
+
+    Returns:
+        m from 1 down to −1, shape (N + 1,), and p(m), shape (*shape of T, N + 1).
+    """
+    checked_sizes([size])
+    t = _checked_temperatures(np.asarray(temperature, dtype=np.float64))[..., None]
+    m = 1 - 2 * np.arange(size + 1) / size
+    return m, special.softmax(_log_binomial(size) + size * m**2 / (2 * t), axis=-1)
 
 
 def ising_chain(sizes: Sequence[int], temperatures: ArrayLike | None = None) -> ScalingData:
@@ -241,8 +256,7 @@ def _simulated(
     """Equal neighbours gain `coupling`; the energy per site is energy[0] − energy[1] · (equal pairs)/N."""
     if sweeps < 1 or replicas < 2:
         raise InputError(f"{sweeps} sweeps of {replicas} replicas were given; expected at least 1 and 2")
-    if (temperatures <= 0).any():
-        raise InputError(f"a temperature of {temperatures.min():.4g} was given; expected positive ones")
+    _checked_temperatures(temperatures)
     moments = [
         _swendsen_wang(length, states, coupling / grid, energy, sweeps, replicas, np.random.default_rng([seed, length]))
         for length, grid in zip(lengths, temperatures, strict=True)
@@ -287,16 +301,23 @@ def _swendsen_wang(
 
 
 def _enumerated(sizes: Sequence[int], control: ArrayLike, moments: Callable[[int, float], Array]) -> ScalingData:
-    grid = control_grid(control, len(sizes))
-    if (grid <= 0).any():
-        raise InputError(f"a temperature of {grid.min():.4g} was given; expected positive ones")
+    grid = _checked_temperatures(control_grid(control, len(sizes)))
     found = np.stack([moments(size, t) for size, row in zip(sizes, grid, strict=True) for t in row])
     control = grid.ravel()
     return from_moments(np.repeat(sizes, grid.shape[1]), control, found[:, None, :], temperature=control)
 
 
+def _checked_temperatures(temperatures: Array) -> Array:
+    if not (temperatures > 0).all():
+        raise InputError(f"a temperature of {temperatures.min():.4g} was given; expected positive ones")
+    return temperatures
+
+
 def _exact(log_weight: Array, m: Array, e: Array) -> Array:
-    chance = special.softmax(log_weight)
+    return _moments(special.softmax(log_weight), m, e)
+
+
+def _moments(chance: Array, m: Array, e: Array) -> Array:
     return np.concatenate([_averages(chance, m), [chance @ e, chance @ e**2]])
 
 

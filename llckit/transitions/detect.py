@@ -26,7 +26,7 @@ from llckit.errors import InputError
 from llckit.transitions.observations import Observations
 from llckit.transitions.shared_noise import shared_noise
 from llckit.transitions.smooth import Smooth, fit_smooth
-from llckit.transitions.stages import Place, Stage, boundaries, caution_for, stages
+from llckit.transitions.stages import Place, Stage, boundaries, caution_for, stages, supported_peaks
 from llckit.transitions.transition import Move, Transition, Transitions
 
 __all__ = ["detect_transitions"]
@@ -107,8 +107,9 @@ def detect_transitions(
     if found:
         for i, (name, column) in enumerate(seen.others.items()):
             smooths[name] = _smooth(x, column, grid, seed=2 + i, noise_grows=False)
-    moving = {name: stages(smooth, caution) for name, smooth in smooths.items()}
-    told = boundaries(smooths["loss"], caution)
+    peaks = {name: supported_peaks(smooth, caution) for name, smooth in smooths.items()}
+    moving = {name: stages(smooth, caution, peaks[name]) for name, smooth in smooths.items()}
+    told = boundaries(smooths["loss"], caution, peaks["loss"])
     items = tuple(
         _transition(stage, llc_smooth, smooths["loss"], told, to_step, _moves(stage, found, moving, smooths, to_step))
         for stage in found

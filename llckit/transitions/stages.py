@@ -23,7 +23,7 @@ from scipy import stats
 
 from llckit.transitions.smooth import Smooth
 
-__all__ = ["Place", "Stage", "boundaries", "caution_for", "stages"]
+__all__ = ["Place", "Stage", "boundaries", "caution_for", "stages", "supported_peaks"]
 
 Array = NDArray[np.float64]
 
@@ -98,30 +98,54 @@ def caution_for(false_boundaries: float, checkpoints: int) -> float:
     return many * float(few)
 
 
-def boundaries(smooth: Smooth, caution: float = 1.0) -> list[Place]:
+def supported_peaks(smooth: Smooth, caution: float = 1.0) -> list[int]:
+    """Where the moves that the posterior supports are steepest.
+
+    Args:
+        smooth: The smoothed curve.
+        caution: Factor of the standard deviations that a move has to show.
+
+    Returns:
+        Grid indices, ascending.
+    """
+    speed = np.abs(smooth.slope)
+    padded = np.concatenate([[-1.0], speed, [-1.0]])
+    is_peak = (speed > padded[:-2]) & (speed >= padded[2:]) & (speed > 0)
+    peaks = [int(index) for index in np.flatnonzero(is_peak)]
+    while peaks:
+        support, weakest = _least_supported(smooth, peaks, caution)
+        if support >= 1:
+            break
+        peaks.remove(weakest)
+    return peaks
+
+
+def boundaries(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None) -> list[Place]:
     """The places between neighbouring moves of a curve.
 
     Args:
         smooth: The smoothed curve.
         caution: Factor of the standard deviations that a move has to show.
+        peaks: Its `supported_peaks` where they are known already.
 
     Returns:
         One place per pair of neighbouring moves, in order; none where the curve moves once or not at all.
     """
-    return _boundaries(smooth, _supported_peaks(smooth, caution))
+    return _boundaries(smooth, supported_peaks(smooth, caution) if peaks is None else peaks)
 
 
-def stages(smooth: Smooth, caution: float = 1.0) -> list[Stage]:
+def stages(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None) -> list[Stage]:
     """The stretches in which a curve moves.
 
     Args:
         smooth: The smoothed curve.
         caution: Factor of the standard deviations that a move has to show.
+        peaks: Its `supported_peaks` where they are known already.
 
     Returns:
         The stages in order; a flat curve has none.
     """
-    peaks = _supported_peaks(smooth, caution)
+    peaks = supported_peaks(smooth, caution) if peaks is None else peaks
     if not peaks:
         return []
     cuts = _cuts(smooth, peaks)
@@ -150,20 +174,6 @@ def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
     inside = np.sign(smooth.slope[peak]) * smooth.slope_refits[:, first : last + 1]
     draws = smooth.x[peak] + REFIT_WIDENING * (smooth.x[first + inside.argmax(axis=1)] - smooth.x[peak])
     return Stage(start, end, _place(draws, known=smooth.x[peak]), draws, first, last)
-
-
-def _supported_peaks(smooth: Smooth, caution: float) -> list[int]:
-    """Grid indices of the steepest points of the moves that the posterior supports."""
-    speed = np.abs(smooth.slope)
-    padded = np.concatenate([[-1.0], speed, [-1.0]])
-    is_peak = (speed > padded[:-2]) & (speed >= padded[2:]) & (speed > 0)
-    peaks = [int(index) for index in np.flatnonzero(is_peak)]
-    while peaks:
-        support, weakest = _least_supported(smooth, peaks, caution)
-        if support >= 1:
-            break
-        peaks.remove(weakest)
-    return peaks
 
 
 def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[float, int]:

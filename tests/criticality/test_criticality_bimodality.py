@@ -2,13 +2,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.special import gamma, gammaln
+from scipy.special import gamma
 
 from llckit.criticality import bimodality, hyperscaling_test, transition_order
 from llckit.criticality.order import measured_bimodality
 from llckit.errors import InputError
 from llckit.toys.lattice import scaling_window
-from llckit.toys.spins import _swendsen_wang, potts_critical
+from llckit.toys.spins import _swendsen_wang, curie_weiss_law, potts_critical
 
 SIZES = (64, 128, 256, 512, 1024)
 X = np.linspace(-3, 3, 15)
@@ -130,13 +130,9 @@ def two_phases(n, random, count):
 
 
 def curie_weiss_weights(n):
-    """|m| of N spins of energy -M²/2N, and exact weights at temperatures about the critical one, 1."""
-    up = np.arange(n + 1)
-    m = np.abs(2 * up - n) / n
-    temperature = 1 + X / 3 / np.sqrt(n)
-    log_weight = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1) + n * m**2 / (2 * temperature[:, None])
-    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-    return m, weight / weight.sum(axis=1, keepdims=True)
+    """|m| and its exact weights at temperatures about the critical one, 1."""
+    m, weight = curie_weiss_law(n, 1 + X / 3 / np.sqrt(n))
+    return np.abs(m), weight
 
 
 def curie_weiss(n, random, count):

@@ -3,9 +3,9 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from scipy.special import gammaln
 from scipy.stats import binom
 
+from llckit import toys
 from llckit.criticality import finite_size_scaling
 from llckit.errors import InputError
 
@@ -38,20 +38,9 @@ def planted(
 
 
 def curie_weiss(sizes, observable):
-    """Exact values for N spins of energy -M²/2N, at 21 temperatures within 1/√N of the critical one, 1."""
-    size, control, value = [], [], []
-    for n in sizes:
-        up = np.arange(n + 1)
-        m = (2 * up - n) / n
-        entropy = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1)
-        temperature = 1 + np.linspace(-1, 1, 21) / np.sqrt(n)
-        log_weight = entropy + n * m**2 / (2 * temperature[:, None])
-        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
-        size.append(np.full(21, n))
-        control.append(temperature)
-        value.append(weight @ np.abs(m) if observable == "order parameter" else n * (weight @ m**2))
-    return {"size": np.concatenate(size), "control": np.concatenate(control), "value": np.concatenate(value)}
+    """Exact values at 21 temperatures within 1/√N of the critical one, 1."""
+    data = toys.curie_weiss(sizes, 1 + np.linspace(-1, 1, 21) / np.sqrt(sizes)[:, None])
+    return {"size": data.size, "control": data.control, "value": getattr(data, observable.replace(" ", "_"))}
 
 
 @pytest.mark.parametrize("master", MASTER_CURVES.values(), ids=MASTER_CURVES.keys())

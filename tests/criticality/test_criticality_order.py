@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from scipy.special import gammaln
 
+from llckit import toys
 from llckit.criticality import transition_order
 from llckit.criticality.order import _coexistence, measured_curves
 from llckit.errors import InputError
@@ -11,19 +11,10 @@ X = np.linspace(-3, 3, 15)
 
 
 def curie_weiss():
-    """Exact values for N spins of energy -M²/2N."""
-    rows = []
-    for n in (64, 128, 256, 512, 1024):
-        up = np.arange(n + 1)
-        m = (2 * up - n) / n
-        temperature = 1 + X / 3 / np.sqrt(n)
-        log_weight = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1) + n * m**2 / (2 * temperature[:, None])
-        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
-        one, two, four = weight @ np.abs(m), weight @ m**2, weight @ m**4
-        heat = n * (four / 4 - (two / 2) ** 2) / temperature**2
-        rows.append([np.full(15, n), temperature, one, n * (two - one**2), 1 - four / (3 * two**2), heat])
-    return as_measurements(rows)
+    """Exact values within 1/√N of the critical temperature, 1."""
+    data = toys.curie_weiss(SIZES, 1 + X / 3 / np.sqrt(SIZES)[:, None])
+    variance = data.susceptibility - data.size * data.order_parameter**2
+    return as_measurements([[data.size, data.control, data.order_parameter, variance, data.binder, data.specific_heat]])
 
 
 def two_phases():

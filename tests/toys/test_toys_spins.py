@@ -12,6 +12,7 @@ from llckit.toys.lattice import ScalingData, Torus, from_moments, scaling_window
 from llckit.toys.spins import (
     ISING_CRITICAL,
     curie_weiss,
+    curie_weiss_law,
     ising,
     ising_chain,
     potts,
@@ -72,6 +73,17 @@ def test_ising_agrees_with_all_states_of_a_small_lattice():
     assert np.abs(z).max() < 4
     low, high = stats.chi2.ppf([5e-4, 1 - 5e-4], 30)
     assert ((low < (z**2).sum(axis=1)) & ((z**2).sum(axis=1) < high)).all()  # errors neither too small nor too large
+
+
+def test_the_law_of_curie_weiss_is_that_of_all_states_at_temperatures_of_any_shape():
+    temperatures = np.array([[0.3, 1.0, 2.5]])
+    m, law = curie_weiss_law(9, temperatures)
+    assert law.shape == (1, 3, 10)
+    found = (2.0 * all_states(2, 9) - 1).mean(1)
+    for temperature, chances in zip(temperatures[0], law[0], strict=True):
+        weight = np.exp(9 * (found**2 - 1) / (2 * temperature))
+        expected = [weight[np.isclose(found, value)].sum() / weight.sum() for value in m]
+        np.testing.assert_allclose(chances, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("states", [3, 4])
@@ -285,6 +297,8 @@ def test_windows_of_different_sizes_share_no_point():
         lambda: curie_weiss([1]),
         lambda: curie_weiss([0]),
         lambda: curie_weiss([8], [-1.0]),
+        lambda: curie_weiss_law(1, 1.0),
+        lambda: curie_weiss_law(8, [1.0, 0.0]),
         lambda: ising_chain([1]),
         lambda: two_level_units([8], degeneracy=1),
         lambda: two_basins([1]),
