@@ -14,7 +14,7 @@ from which to four times which the estimate stays within 3 % of that value (of �
 
 devinterp runs SGLD there on three chains by its own `sample`, with ε = c/k, k the largest curvature of the posterior,
 c = 2, 0.6, 0.2, 0.06, 0.02, 0.006; its estimate after D draws a chain leaves out the first half or fifth of them. ε and
-that share are those with the least median cost. D ends at 5000 (net: 2000), a quarter of the draws that are run, and
+that share are those with the least median cost. D ends at 20 000 (net: 2000), a quarter of the draws that are run, and
 "never" gives a lower bound of the ratio. One run of all chains and seeds in one batch gives the draws, which has the
 same law and costs less; what is charged is 3 D times what a step takes in devinterp's own loop, chain by chain, with
 the batch ready in memory, or from a shuffling DataLoader, as its users have it.
@@ -47,7 +47,7 @@ KNOWN = Path(__file__).parent / "results" / "accuracy.json"
 TOLERANCE, REL_TOL, SLACK = 0.03, 0.015, 4
 BUDGETS = [250 * 2**k for k in range(6)]  # gradients a chain, of llckit by the same rule
 CHAINS, STEPS, BURNINS = 3, (2.0, 0.6, 0.2, 0.06, 0.02, 0.006), (0.5, 0.2)  # of devinterp
-DRAWS = {None: 20_000, 512: 8_000}  # a chain that it runs, by the size of its minibatches
+DRAWS = {None: 80_000, 512: 8_000}  # a chain that it runs, by the size of its minibatches
 REFERENCE: dict[str, Any] = LONG_RUN | {"rel_tol": 0.005}
 LOOPS = ("ready", "loader")
 SETTINGS = {
