@@ -4,7 +4,8 @@
 
 Ten chains on the full loss, so that every step is one gradient a chain, beside ten passes of the model in a plain loop:
 three MLPs and a small transformer. `gradient` is the posterior alone, `hmc` and `sgld` are what `sample` takes for a
-gradient, with all that it does around its draws. Figures are ratios of medians; all sides take turns in one process.
+gradient, with all that it does around its draws; `compiled` is the same with `compile=True`, for models whose
+chains run together. Figures are ratios of medians; all sides take turns in one process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tqdm import tqdm
 
 import llckit as lk
 from llckit.cli.commands import environment
-from llckit.posterior import LocalPosterior
+from llckit.posterior import LocalPosterior, saved_bytes
+from llckit.posterior.rows import is_batched
 from llckit.sampling import Sampler, sample
 
 RESULTS = Path(__file__).parent / "results" / "step_cost.json"
@@ -131,6 +133,17 @@ def draws(posterior: LocalPosterior, sampler: Sampler) -> Callable[[], int]:
     return run
 
 
+def posteriors(task: lk.Task, case: Case) -> dict[str, LocalPosterior]:
+    """The posterior, and a compiled one where chains run together, by what their figures are marked with."""
+    tasks = {"": task}
+    if is_batched(task, task.n * saved_bytes(task, task.point())):
+        tasks[", compiled"] = lk.Task(case.model, case.data, case.loss_fn, compile=True)
+    return {
+        mark: LocalPosterior(each, each.point(), n_beta=100.0, localization=1.0, rows=CHAINS)
+        for mark, each in tasks.items()
+    }
+
+
 def seconds_a_pass(sides: dict[str, Callable[[], int]]) -> dict[str, float]:
     """Median seconds of a pass by side, in turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -154,22 +167,22 @@ def main() -> None:
     rows = []
     for case in tqdm(cases(), desc="models"):
         task = lk.Task(case.model, case.data, case.loss_fn)
-        posterior = LocalPosterior(task, task.point(), n_beta=100.0, localization=1.0, rows=CHAINS)
-        found = seconds_a_pass(
-            {
-                "bare": bare_passes(case),
-                "gradient": gradients(posterior),
-                "hmc": draws(posterior, lk.hmc(step_size=1e-4)),
-                "sgld": draws(posterior, lk.sgld(step_size=1e-8)),
-            }
-        )
+        sides = {"bare": bare_passes(case)}
+        for mark, posterior in posteriors(task, case).items():
+            sides[f"gradient{mark}"] = gradients(posterior)
+            sides[f"hmc{mark}"] = draws(posterior, lk.hmc(step_size=1e-4))
+            if not mark:
+                sides["sgld"] = draws(posterior, lk.sgld(step_size=1e-8))
+        found = seconds_a_pass(sides)
         rows.append({"parameters": task.dim, "seconds": found["bare"]})
-        rows[-1] |= {name: found[name] / found["bare"] for name in ("gradient", "hmc", "sgld")}
+        rows[-1] |= {name: found[name] / found["bare"] for name in sides if name != "bare"}
     document = {"environment": environment(), "threads": arguments.threads, "chains": CHAINS, "models": rows}
     arguments.out.write_text(json.dumps(document) + "\n")
-    print("parameters  bare pass  gradient    hmc   sgld   (in bare passes a chain)")
+    print("parameters  bare pass  gradient    hmc   sgld  compiled gradient    hmc   (in bare passes a chain)")
     for row in rows:
         shown = " ".join(f"{row[name]:6.2f}" for name in ("gradient", "hmc", "sgld"))
+        if "gradient, compiled" in row:
+            shown += f"{row['gradient, compiled']:19.2f} {row['hmc, compiled']:6.2f}"
         print(f"{row['parameters']:10}  {1e3 * row['seconds']:6.2f} ms  {shown}")
 
 

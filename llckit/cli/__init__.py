@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--localization", type=float, metavar="X", help="default: chosen, and told")
     action.add_argument("--params", metavar="NAMES", help="sample only these, such as 'layers.0.*,head.weight'")
     action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+    action.add_argument("--compile", action="store_true", help="compile gradients of small models: for long runs")
     where = action.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: this one alone)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster, such as tcp://host:8786")
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--n-beta", metavar="X", type=float, help="default: chosen at the first checkpoint")
     action.add_argument("--localization", type=float, metavar="X", help="default: likewise")
     action.add_argument("--behavioral", action="store_true", help="the checkpoint's own outputs as targets")
+    action.add_argument("--compile", action="store_true", help="compile gradients of small models: for long runs")
     how_to_detect(action)
     action.add_argument("--idle", type=float, metavar="SECONDS", help="end when nothing new has come for so long")
 

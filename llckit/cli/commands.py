@@ -119,7 +119,7 @@ def estimate(arguments: Namespace) -> int:
     if arguments.plot is not None:
         check_new_file(arguments.plot)
     store = CheckpointStore(arguments.store, create=False)
-    task = load_task(arguments.task)
+    task = load_task(arguments.task, compile=arguments.compile)
     if arguments.params is not None:
         task = task.restricted(arguments.params.split(","))
     with _executor(arguments) as executor:

@@ -24,7 +24,7 @@ def follow(arguments: Namespace) -> int:
     store = CheckpointStore(arguments.store, create=False)
     if store.path.is_file():
         raise InputError(f"{store.path} is an exported file, to which nothing is added: use llckit estimate")
-    task = load_task(arguments.task)
+    task = load_task(arguments.task, compile=arguments.compile)
     task = behavioral_task(task) if arguments.behavioral else task
     if arguments.idle is not None and not arguments.idle > 0:
         raise InputError(f"--idle is {arguments.idle:g}, expected seconds above 0")

@@ -39,6 +39,7 @@ def estimate_llc(
     behavioral: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: bool = False,
     progress: bool = True,
     observe: Mapping[str, Observable] | None = None,
     on_failure: Literal["return", "raise"] = "return",
@@ -76,6 +77,8 @@ def estimate_llc(
             `behavioral_task`: every model is a minimum of that.
         seed: of all randomness; row r of any estimate with this seed sees the same noise.
         device: where to compute; None stays where the model is.
+        compile: whether gradients of small models are compiled by torch, which takes seconds and pays for long runs;
+            they are then rounded otherwise (see `Task`).
         progress: whether a bar is shown (on a terminal).
         observe: functions of the model to evaluate at every draw, by name, each giving a number: `estimate.observed`
             has their posterior means, `estimate.trace.observed` all values.
@@ -101,7 +104,7 @@ def estimate_llc(
         batch_size=batch_size,
         subset=subset,
     )
-    task = Task(model, data, loss_fn, n=n, device=device, params=params)
+    task = Task(model, data, loss_fn, n=n, device=device, params=params, compile=compile)
     with closing(task.samples), steady_threads(task):
         task = behavioral_task(task) if behavioral else task
         point = task.point()

@@ -198,6 +198,7 @@ def estimate_point(
             "subset": settings.subset,
             "gradients": settings.gradients,
             "behavioral": task.behavioral,
+            "compile": task.compiler is not None,
         },
         trace=trace,
         bracket=None if bounds is None else (bounds.lower, bounds.upper),

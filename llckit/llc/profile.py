@@ -112,6 +112,7 @@ def scale_profile(
     behavioral: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    compile: bool = False,
     progress: bool = True,
 ) -> ScaleProfile:
     """Estimate the LLC of one model at many scales of loss.
@@ -134,6 +135,7 @@ def scale_profile(
         behavioral: whether to measure the distance from the model's own outputs.
         seed: of all randomness; all rungs see the same noise.
         device: where to compute.
+        compile: whether gradients of small models are compiled.
         progress: whether a bar is shown (on a terminal).
 
     Returns:
@@ -145,7 +147,7 @@ def scale_profile(
     settings = Settings(
         num_chains, num_draws, num_burnin, sampler, rel_tol, max_grad_evals, seed=seed, batch_size=batch_size
     )
-    task = Task(model, data, loss_fn, n=n, device=device, params=params)
+    task = Task(model, data, loss_fn, n=n, device=device, params=params, compile=compile)
     with closing(task.samples), steady_threads(task):
         task = behavioral_task(task) if behavioral else task
         return _climb(task, settings, n_beta, localization, progress)

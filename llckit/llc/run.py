@@ -266,6 +266,7 @@ def _choose(
 ) -> tuple[Scale, Settings, list[Any]]:
     """The choice made on the first call, unless the loss where it was made has changed since; and that loss's mark."""
     asked = {"version": VERSION, "sampled": [*task.shapes], "dim": task.dim, "n": task.n, "behavioral": task.behavioral}
+    asked |= _compiles(task)
     asked |= {"sampler": settings.choose_sampler().name, "batch_size": settings.batch_size, "subset": settings.subset}
     key = "scale-" + _key(asked, n_beta, localization)
     kept = results.get(key)
@@ -332,7 +333,12 @@ def _describe(task: Task, scale: Scale, settings: Settings) -> dict[str, Any]:
         "sampled": [f"{name} {size}" for name, size in zip(task.shapes, task.sizes, strict=True)],
         "entries": {name: _key(index.tolist()) for name, index in task.indices.items()},
         "seed": settings.seed,
-    }
+    } | _compiles(task)
+
+
+def _compiles(task: Task) -> dict[str, bool]:
+    """Nothing where a task does not compile, so that keys stay what they were."""
+    return {} if task.compiler is None else {"compile": True}
 
 
 def _key(*parts: Any) -> str:

@@ -66,6 +66,11 @@ class Samples:
         """Whether single samples can be gathered (not so where a collate function pads batches unequally)."""
         return self._source.is_indexable
 
+    @property
+    def block(self) -> Tree | None:
+        """All samples as the one batch that they are kept as, the same object each time; None where they are not."""
+        return self._source.block if isinstance(self._source, _Kept) else None
+
     def chunks(self, size: int) -> Iterator[tuple[Tree, int]]:
         """All samples in order, in pieces of at most `size`: pairs (batch, number of samples in it)."""
         return self._source.chunks(size)
@@ -145,6 +150,10 @@ class _Kept:
     @property
     def is_indexable(self) -> bool:
         return len(self._blocks) == 1
+
+    @property
+    def block(self) -> Tree | None:
+        return self._blocks[0] if len(self._blocks) == 1 else None
 
     def chunks(self, size: int) -> Iterator[tuple[Tree, int]]:
         for block, total in zip(self._blocks, self.sizes, strict=True):

@@ -10,23 +10,27 @@ from pathlib import Path
 
 from llckit.errors import InputError
 from llckit.posterior.behavioral import behavioral_task
+from llckit.posterior.compiling import Compiler
 from llckit.posterior.task import Reference, Task
 
 
-def load_task(reference: str) -> Task:
+def load_task(reference: str, *, compile: bool = False) -> Task:
     """The task that a Python file defines: what the command line uses.
 
     Args:
         reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
+        compile: whether it compiles gradients (see `Task`), also where the file does not say so.
 
     Returns:
         The task.
 
     Raises:
-        InputError: no such file or name, the file fails, or NAME is no task.
+        InputError: no such file or name, the file fails, NAME is no task, or torch cannot compile here.
     """
     if not isinstance(reference, str):
         raise InputError(f'task is a {type(reference).__name__}; expected a string "file.py:NAME"')
+    if not isinstance(compile, bool):
+        raise InputError(f"compile is {compile!r}; expected True or False")
     path, _, name = reference.rpartition(":")
     if not path or not name.isidentifier():
         raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")
@@ -57,7 +61,9 @@ def load_task(reference: str) -> Task:
         raise InputError(
             f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
         )
-    task.reference = Reference(f"{file.resolve()}:{name}", _digest(file))
+    if compile and task.compiler is None:
+        task.compiler = task.original.compiler = Compiler(task.device)
+    task.reference = Reference(f"{file.resolve()}:{name}", _digest(file), compile=compile)
     return task
 
 
@@ -83,7 +89,7 @@ def load_reference(reference: Reference) -> Task:
             f"task file {file} on {socket.gethostname()} is not the one that was loaded first; expected the same file "
             "on all machines: load the task again if it was edited since"
         )
-    task = load_task(reference.name)
+    task = load_task(reference.name, compile=reference.compile)
     if reference.params is not None:
         task = task.restricted(reference.params)
     return behavioral_task(task) if reference.behavioral else task

@@ -24,10 +24,10 @@ aten = torch.ops.aten
 
 
 class _Call(NamedTuple):
-    """What a recording is good for: these strides of weights with this batch, or with own batches of these shapes."""
+    """What a recording is good for: weights of this layout, with all samples or with own batches of these layouts."""
 
     weights: tuple[torch.Size, tuple[int, ...]]
-    batch: int | tuple[tuple[torch.Size, torch.dtype, tuple[int, ...]], ...]
+    own: tuple[tuple[torch.Size, torch.dtype, tuple[int, ...]], ...] | None
 
 
 class Replay:
@@ -36,20 +36,20 @@ class Replay:
     Of a small model a call costs several times its arithmetic: autograd, `vmap` and the model's own code run anew each
     time to arrive at the same list of tensor operations. From the hundredth call of a kind on that list, recorded by
     `torch.fx`, is run in their place, and what does not depend on the weights is computed once and for all. A call is
-    of the same kind if the weights have the same layout and the batch is the same object, so that nothing a model does
-    with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
+    of the same kind if the weights have the same layout and the batch is that of all samples, so that nothing a model
+    does with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
     code look at), if it has the same shapes. A recording is used only if it repeats an ordinary call bit by bit.
+    Where the task compiles, it is compiled, if that repeats the call up to rounding.
 
     Args:
         task: model and loss.
-        point: supplies what is not sampled.
+        point: supplies what is not sampled, and the samples whose calls are recorded.
     """
 
     def __init__(self, task: Any, point: Any) -> None:
         self._task, self._point = task, point
         self._calls: dict[_Call, int] = {}
         self._recorded: dict[_Call, Callable[..., Found] | None] = {}
-        self._held: list[Tree] = []  # so that no other batch takes the place, and the identity, of one in `_calls`
 
     def __call__(self, weights: Tensor, batch: Tree, *, own_batches: bool = False) -> Found:
         """Mean loss of a batch and its gradient.
@@ -63,16 +63,15 @@ class Replay:
             float64 losses, shape (rows,), and gradients, shape (rows, dim).
         """
         inputs = leaves(batch) if own_batches else []
-        shapes = tuple((x.shape, x.dtype, x.stride()) for x in inputs)
-        call = _Call((weights.shape, weights.stride()), shapes if own_batches else id(batch))
-        recorded = self._recorded.get(call)
+        own = tuple((x.shape, x.dtype, x.stride()) for x in inputs) if own_batches else None
+        call = _Call((weights.shape, weights.stride()), own)
+        comes_again = own_batches or batch is self._point.samples.block
+        recorded = self._recorded.get(call) if comes_again else None
         if recorded is not None:
             with torch.no_grad():
                 return recorded(weights.detach(), *inputs)
         found = losses_and_grads_of(self._task, weights, self._point, batch, batched=True, own_batches=own_batches)
-        if call not in self._recorded and (call in self._calls or len(self._calls) < MOST):
-            if not own_batches and call not in self._calls:
-                self._held.append(batch)
+        if comes_again and call not in self._recorded and (call in self._calls or len(self._calls) < MOST):
             self._calls[call] = self._calls.get(call, 0) + 1
             if self._calls[call] == WORTH:
                 self._recorded[call] = self._record(weights.detach(), batch, own_batches, found)
@@ -105,7 +104,10 @@ class Replay:
         kept = {x.untyped_storage().data_ptr() for x in (*inputs, *module.buffers(), *leaves(batch))}
         # Callers overwrite gradients: such as are memory of something else must not be handed out.
         shared = any(x.untyped_storage().data_ptr() in kept for x in again[0])
-        return module.forward if equal and not shared else None
+        if not equal or shared:
+            return None
+        compiler = self._task.compiler
+        return (None if compiler is None else compiler(module, inputs, expected)) or module.forward
 
 
 def _simplify(module: GraphModule) -> None:
