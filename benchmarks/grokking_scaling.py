@@ -302,8 +302,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if len(set(arguments.moduli)) < 4 or min(arguments.moduli) < 13 or arguments.seeds < 4 or arguments.steps < 1:
-        parser.error(f"{arguments}: expected 4 moduli from 13 on, 4 seeds and a step or more")
+    if len(set(arguments.moduli)) < 4 or min(arguments.moduli) < 13 or arguments.seeds < 10 or arguments.steps < 1:
+        parser.error(f"{arguments}: expected 4 moduli from 13 on, 10 seeds and a step or more")
     start = time.perf_counter()
     pieces = trained(sorted(set(arguments.moduli)), arguments.seeds, arguments.steps, arguments.out)
     data, correlation = observables(pieces)

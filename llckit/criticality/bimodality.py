@@ -4,16 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from llckit.criticality.curves import Array
 from llckit.errors import InputError
 
 __all__ = ["DEEPENING", "BimodalityPeaks", "bimodality", "bimodality_peaks"]
 
-MIN_RUNS = 4
+MIN_RUNS = 10  # of 4, two pairs by chance have an error near 0: first-order in 1 of 15 continuous cases
 MIN_SIZES = 3
 UNIFORM = 5 / 9
 DEEPENING = 0.25  # least exponent of what falls as 1/N at coexistence and stays at a critical point
+TWO_ERRORS = 2.0
 EDGE = 0.1  # of the range of the order parameter at either end, where one phase has nearly all the weight
 ROUNDING = 1e-12  # of 1 - BC where every run has one of two values, and of runs that agree
 
@@ -38,7 +40,7 @@ def bimodality(values: ArrayLike) -> tuple[Array, Array]:
         distribution is known there, and NaN counts as not measured.
 
     Raises:
-        InputError: Fewer than 4 runs, another shape, or values that are not finite.
+        InputError: Fewer than 10 runs (of which the error is no guide), another shape, or values that are not finite.
     """
     runs = np.asarray(values)
     if runs.ndim not in (1, 2) or not runs.size or runs.dtype.kind not in "iuf":
@@ -123,7 +125,8 @@ class BimodalityPeaks:
         # Without standard errors the scatter about the line serves.
         error = self.se / rest if self.known_se else np.sqrt(scatter @ scatter / (len(x) - 2))
         slope_se = np.sqrt((x**2 * error**2).sum()) / (x @ x)
-        if slope - 2 * slope_se < DEEPENING:
+        sure = TWO_ERRORS if self.known_se else stats.t.ppf(stats.norm.cdf(TWO_ERRORS), len(x) - 2)
+        if slope - sure * slope_se < DEEPENING:
             return ""
         return (
             f"The bimodality of the order parameter reaches {self.value[-1]:.3g} at the largest size and what it lacks "

@@ -234,7 +234,7 @@ class LLCEstimate:
             f"{self.sensitivity_localization:+.2g} ± {self.sensitivity_localization_mcse:.1g}\n"
             f"variance estimate {self.llc_variance:.4g}; loss {self.loss:.6g}; gradient norm {self.grad_norm:.2g}"
             f"{self._above_minimum()}{self._within()}\n"
-            f"{self.settings['sampler']}{', compiled' if self.settings.get('compile') else ''}, "
+            f"{self.settings['sampler']}{', compile=True' if self.settings.get('compile') else ''}, "
             f"{len(self.llc_per_chain)} chains x {self.settings['num_draws']} draws, "
             f"R-hat {self.rhat:.3f}, ESS {self.ess:.0f}, virial {self.virial:.3f}\n"
             f"{self.outcome.value}: {self.outcome.advice}"

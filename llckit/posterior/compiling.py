@@ -37,6 +37,7 @@ class Compiler:
         _try(device.type)
         self._compiled: dict[Any, Player | None] = {}
         self._warned = False
+        self._filling = threading.Lock()
 
     def __call__(self, module: GraphModule, inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Player | None:
         """The same function of the same inputs, compiled.
@@ -56,9 +57,13 @@ class Compiler:
             given = (*inputs, *kept)
             # Threads are written into the code.
             key = lifted.code, *((x.shape, x.dtype, x.stride()) for x in given), torch.get_num_threads()
-            if key not in self._compiled:
-                self._compiled[key] = None
-                self._compiled[key] = compiled(lifted, given)
+            with self._filling:  # a second thread waits for what the first one compiles
+                if key not in self._compiled:
+                    try:
+                        self._compiled[key] = compiled(lifted, given)
+                    except Exception:
+                        self._compiled[key] = None
+                        raise
             run = self._compiled[key]
             if run is None:
                 return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +24,7 @@ MOST = 4  # kinds of calls that are counted and recorded
 
 Found = tuple[Tensor, Tensor]  # losses and gradients
 aten = torch.ops.aten
+_one_at_a_time = threading.Lock()  # torch changes how all modules are called while it records
 
 
 class _Call(NamedTuple):
@@ -38,7 +42,8 @@ class Replay:
     `torch.fx`, is run in their place, and what does not depend on the weights is computed once and for all. A call is
     of the same kind if the weights have the same layout and the batch is that of all samples, so that nothing a model
     does with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
-    code look at), if it has the same shapes. A recording is used only if it repeats an ordinary call bit by bit.
+    code look at), if it has the same shapes. What depends on the weights in the shapes of its tensors is not recorded,
+    and a recording is used only if it repeats an ordinary call bit by bit.
     Where the task compiles, it is compiled, if that repeats the call up to rounding.
 
     Args:
@@ -80,19 +85,20 @@ class Replay:
     def _record(self, weights: Tensor, batch: Tree, own_batches: bool, expected: Found) -> Callable[..., Found] | None:
         """The list of operations as a function of weights and own batches; None where there can be none."""
         ones = torch.ones(len(weights), dtype=torch.float64, device=weights.device)
+        of_rows = vmap(self._task.loss, in_dims=(0, None, 0 if own_batches else None))
+        fixed = self._point.fixed
 
         def call(weights: Tensor, *own: Tensor) -> Found:
             with torch.enable_grad():
                 inside = weights.requires_grad_()
                 given = rebuilt(batch, own) if own_batches else batch
-                of_rows = vmap(self._task.loss, in_dims=(0, None, 0 if own_batches else None))
-                losses = of_rows(inside, self._point.fixed, given)
+                losses = of_rows(inside, fixed, given)
                 (grads,) = torch.autograd.grad(losses, inside, ones)
             return losses.detach(), grads
 
         inputs = [weights, *(leaves(batch) if own_batches else [])]
         try:
-            with warnings.catch_warnings():
+            with _one_at_a_time, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 module = make_fx(call)(*(x.clone(memory_format=torch.preserve_format) for x in inputs))
             _simplify(module)
@@ -107,14 +113,32 @@ class Replay:
         if not equal or shared:
             return None
         compiler = self._task.compiler
-        return (None if compiler is None else compiler(module, inputs, expected)) or module.forward
+        compiled = None if compiler is None else compiler(module, inputs, expected)
+        # Attributes of a module are slow to look up.
+        return compiled or functools.partial(type(module).forward, SimpleNamespace(**dict(module.named_buffers())))
+
+
+def _shape_depends_on_values(node: Node) -> bool:
+    if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
+        return False
+    if node.target is not aten.index.Tensor:
+        return True
+    indices = [x for x in node.args[1] if isinstance(x, Node)]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+    return any(x.meta["val"].dtype in (torch.bool, torch.uint8) for x in indices)
 
 
 def _simplify(module: GraphModule) -> None:
-    """Compute what is the same at every call, and leave out what does nothing."""
+    """Compute what is the same at every call, and leave out what does nothing.
+
+    Args:
+        module: recorded operations.
+
+    Raises:
+        ValueError: the shape of a tensor depends on the weights: such numbers would stand in the recording.
+    """
     graph: Graph = module.graph
     known: dict[Node, Any] = {}
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         if node.op == "get_attr":
             known[node] = getattr(module, str(node.target))
         elif node.op != "call_function":
@@ -127,6 +151,11 @@ def _simplify(module: GraphModule) -> None:
         elif all(x in known for x in node.all_input_nodes):
             args, kwargs = map_arg((node.args, node.kwargs), known.__getitem__)
             known[node] = node.target(*args, **kwargs)
+            for x in node.all_input_nodes:
+                if all(user in known for user in x.users):
+                    known[x] = None  # or all that a frozen part of the model computes would be in memory at once
+        elif _shape_depends_on_values(node):
+            raise ValueError(f"{node.target} gives a tensor whose shape depends on the weights")
     for node, value in known.items():
         if node.op == "call_function" and isinstance(value, Tensor) and any(user not in known for user in node.users):
             name = f"_kept_{node.name}"

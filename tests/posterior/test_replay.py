@@ -1,5 +1,7 @@
 """Recorded gradients are those of ordinary calls, bit by bit, and what cannot be recorded runs as before."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -190,6 +192,78 @@ class Opaque(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, x):
         return Opaque.apply(x), in_dims[0]
+
+
+class MeanOfPositive(torch.autograd.Function):
+    """Σ max(x, 0)² over the number of positive x, row by row: a count that depends on the weights."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(x):
+        return x.clamp(min=0).square().sum() / max(1, len(x[x > 0]))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx, grad):
+        return SlopeOfPositive.apply(ctx.saved_tensors[0], grad)
+
+    @staticmethod
+    def vmap(info, in_dims, x):
+        return torch.stack([MeanOfPositive.apply(row) for row in x.movedim(in_dims[0], 0)]), 0
+
+
+class SlopeOfPositive(torch.autograd.Function):
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(x, grad):
+        return 2 * x.clamp(min=0) / max(1, len(x[x > 0])) * grad
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def vmap(info, in_dims, x, grad):
+        rows = zip(x.movedim(in_dims[0], 0), grad.movedim(in_dims[1], 0), strict=True)
+        return torch.stack([SlopeOfPositive.apply(*row) for row in rows]), 0
+
+
+def test_counts_that_depend_on_the_weights_are_not_recorded():
+    torch.manual_seed(0)
+    data = torch.randn(N, 4), torch.randn(N, 2)
+    task = Task(mlp(), data, lambda m, b: squared_error(m, b) + MeanOfPositive.apply(m[0].weight.flatten()))
+    assert task.vmaps
+    point = task.point()
+    play, batch = replay.Replay(task, point), point.samples.first(N)
+    for seed in range(4 * CALLS):
+        weights = rows_about(point, seed)
+        expected = losses_and_grads_of(task, weights, point, batch, batched=True)
+        for one, other in zip(play(weights, batch), expected, strict=True):
+            assert torch.equal(one, other)
+
+
+def test_threads_record_one_after_the_other():
+    """While torch records, it changes how every module is called: all at once would leave it so."""
+    before = nn.Module.__call__, nn.Module.__getattr__
+
+    def record(seed):
+        torch.manual_seed(seed)
+        task = CASES["mlp"]()
+        point = task.point()
+        play = replay.Replay(task, point)
+        for k in range(CALLS):
+            play(rows_about(point, k), point.samples.first(N))
+        return list(play._recorded.values())
+
+    with ThreadPoolExecutor(4) as pool:
+        recorded = list(pool.map(record, range(8)))
+    assert all(one is not None for found in recorded for one in found)
+    assert (nn.Module.__call__, nn.Module.__getattr__) == before
 
 
 def test_what_cannot_be_recorded_runs_as_before():
