@@ -1,7 +1,8 @@
 """Time to an estimate within 3 %: llckit with zero tuning beside devinterp 1.3.2 with the best of six step sizes.
 
     python3.11 -m venv PEER && PEER/bin/pip install -c constraints.txt torch==2.13.0 h5py scipy tqdm devinterp==1.3.2
-    python benchmarks/time_to_error.py --peer PEER/bin/python [--seeds K] [--out benchmarks/results/time_to_error.json]
+    python benchmarks/time_to_error.py --peer PEER/bin/python [--cases N] [--seeds K]
+        [--out benchmarks/results/time_to_error.json]
 
 Cases: the five reduced-rank regressions that devinterp tests itself with, on all of their 1000 samples, and a deep
 linear net of 5940 weights, 10 000 samples, of which devinterp gets minibatches of 512. One thread; medians over seeds.
@@ -220,12 +221,13 @@ def main() -> None:
     """Run all cases; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="interpreter of devinterp's environment")
+    parser.add_argument("--cases", type=int, default=6, metavar="N", help="the first N only; each takes some minutes")
     parser.add_argument("--seeds", type=int, default=3, metavar="K")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start, cases = time.perf_counter(), []
-    toys = [*own_cases()[:5], deep_net()]
+    toys = [*own_cases()[:5], deep_net()][: arguments.cases]
     timed(toys[0], n_beta=1.0, localization=1.0, num_burnin=1, num_draws=4)  # what torch does once
     with Peer(arguments.peer) as peer:
         document = {"environment": environment() | {"peer": peer.versions}, "settings": SETTINGS, "cases": cases}
