@@ -1,6 +1,6 @@
 """What a step of a chain costs, in forward and backward passes of the bare model on the same batch.
 
-    python benchmarks/step_cost.py [--threads N] [--out benchmarks/results/step_cost.json]
+    python benchmarks/step_cost.py [--threads N] [--models K] [--out benchmarks/results/step_cost.json]
 
 Ten chains on the full loss, so that every step is one gradient a chain, beside ten passes of the model in a plain loop:
 three MLPs and a small transformer. `gradient` is the posterior alone, `hmc` and `sgld` are what `sample` takes for a
@@ -160,12 +160,13 @@ def main() -> None:
     """Time all cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--models", type=int, default=4, metavar="K", help="the first K only; the last takes minutes")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     rows = []
-    for case in tqdm(cases(), desc="models"):
+    for case in tqdm(cases()[: arguments.models], desc="models"):
         task = lk.Task(case.model, case.data, case.loss_fn)
         sides = {"bare": bare_passes(case)}
         for mark, posterior in posteriors(task, case).items():
