@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from llckit.criticality import HyperscalingTest, hyperscaling_test
+from llckit.criticality.order import OBSERVABLES
 from llckit.errors import InputError
 from llckit.llc.curve import read_table, table_column
 from llckit.plotting import check_new_file, plot_collapse, save_figure
 
-OBSERVABLES = ("order_parameter", "susceptibility", "specific_heat", "binder", "bimodality")
 EXPONENTS = {
     "critical_point": "critical point",
     "nu_star": "ν*",

@@ -221,7 +221,7 @@ def decide_order(
 
 
 def _coexistence(
-    curves: Mapping[str, Curves], kappa: float, kappa_se: float, bimodality: BimodalityPeaks | None = None
+    curves: Mapping[str, Curves], kappa: float, kappa_se: float, bimodality: BimodalityPeaks | None
 ) -> str:
     """Why the transition is first-order, or nothing."""
     if "binder" in curves:

@@ -15,7 +15,8 @@ from torch.fx import Graph, GraphModule, Node, symbolic_trace
 
 from llckit.errors import InputError
 
-_one_at_a_time = threading.Lock()  # several threads must not be inside torch's compiler
+# Of recording and compiling: torch changes for the whole process how modules are called and warnings shown.
+one_at_a_time = threading.Lock()
 
 Player = Callable[..., tuple[Tensor, ...]]
 
@@ -37,7 +38,6 @@ class Compiler:
         _try(device.type)
         self._compiled: dict[Any, Player | None] = {}
         self._warned = False
-        self._filling = threading.Lock()
 
     def __call__(self, module: GraphModule, inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Player | None:
         """The same function of the same inputs, compiled.
@@ -57,7 +57,7 @@ class Compiler:
             given = (*inputs, *kept)
             # Threads are written into the code.
             key = lifted.code, *((x.shape, x.dtype, x.stride()) for x in given), torch.get_num_threads()
-            with self._filling:  # a second thread waits for what the first one compiles
+            with one_at_a_time:  # a second thread waits for what the first one compiles
                 if key not in self._compiled:
                     try:
                         self._compiled[key] = compiled(lifted, given)
@@ -90,7 +90,7 @@ class Compiler:
 
 
 def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
-    """A list of operations as machine code, for inputs of these layouts.
+    """A list of operations as machine code, for inputs of these layouts; to be called while `one_at_a_time` is held.
 
     Args:
         module: the operations.
@@ -99,7 +99,7 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
     Returns:
         A function that gives new tensors at each call.
     """
-    with _one_at_a_time, warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         if inputs[0].device.type == "cuda":
             graphed = torch.compile(module, fullgraph=True, dynamic=False, mode="reduce-overhead")
@@ -115,7 +115,8 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
 def _try(kind: str) -> None:
     """Compile next to nothing, which tells of all that may be missing before anything long begins."""
     try:
-        compiled(symbolic_trace(lambda x: (x.sin(),)), [torch.ones(2, device=kind)])
+        with one_at_a_time:
+            compiled(symbolic_trace(lambda x: (x.sin(),)), [torch.ones(2, device=kind)])
     except Exception as error:
         raise InputError(
             f"compile is True, but torch cannot compile for {kind} here ({_first_line(error)}); expected a C++ "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -16,7 +15,9 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
+from llckit.posterior.compiling import one_at_a_time
 from llckit.posterior.rows import losses_and_grads_of
+from llckit.posterior.task import Point, Task
 from llckit.posterior.trees import Tree, leaves, rebuilt
 
 WORTH = 100  # calls from which on a recording, which takes some hundred calls' time, pays
@@ -24,7 +25,6 @@ MOST = 4  # kinds of calls that are counted and recorded
 
 Found = tuple[Tensor, Tensor]  # losses and gradients
 aten = torch.ops.aten
-_one_at_a_time = threading.Lock()  # torch changes how all modules are called while it records
 
 
 class _Call(NamedTuple):
@@ -43,18 +43,18 @@ class Replay:
     of the same kind if the weights have the same layout and the batch is that of all samples, so that nothing a model
     does with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
     code look at), if it has the same shapes. What depends on the weights in the shapes of its tensors is not recorded,
-    and a recording is used only if it repeats an ordinary call bit by bit.
-    Where the task compiles, it is compiled, if that repeats the call up to rounding.
+    and a recording is used only if it repeats an ordinary call bit by bit. Where the task compiles, it is compiled, if
+    that repeats the call up to rounding. While it is made, all intermediate results of one call are in memory.
 
     Args:
         task: model and loss.
         point: supplies what is not sampled, and the samples whose calls are recorded.
     """
 
-    def __init__(self, task: Any, point: Any) -> None:
+    def __init__(self, task: Task, point: Point) -> None:
         self._task, self._point = task, point
         self._calls: dict[_Call, int] = {}
-        self._recorded: dict[_Call, Callable[..., Found] | None] = {}
+        self._recorded: dict[_Call, Callable[..., Any] | None] = {}
 
     def __call__(self, weights: Tensor, batch: Tree, *, own_batches: bool = False) -> Found:
         """Mean loss of a batch and its gradient.
@@ -82,7 +82,7 @@ class Replay:
                 self._recorded[call] = self._record(weights.detach(), batch, own_batches, found)
         return found
 
-    def _record(self, weights: Tensor, batch: Tree, own_batches: bool, expected: Found) -> Callable[..., Found] | None:
+    def _record(self, weights: Tensor, batch: Tree, own_batches: bool, expected: Found) -> Callable[..., Any] | None:
         """The list of operations as a function of weights and own batches; None where there can be none."""
         ones = torch.ones(len(weights), dtype=torch.float64, device=weights.device)
         of_rows = vmap(self._task.loss, in_dims=(0, None, 0 if own_batches else None))
@@ -98,7 +98,7 @@ class Replay:
 
         inputs = [weights, *(leaves(batch) if own_batches else [])]
         try:
-            with _one_at_a_time, warnings.catch_warnings():
+            with one_at_a_time, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 module = make_fx(call)(*(x.clone(memory_format=torch.preserve_format) for x in inputs))
             _simplify(module)

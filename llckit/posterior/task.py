@@ -101,9 +101,9 @@ class Task:
         device: where everything is computed; by default where the model is.
         params: names or patterns such as "layers.0.*" of the parameters to sample, or boolean masks by name; the rest
             stays at the checkpoint. None samples all that train.
-        compile: whether gradients of all chains together that come again are compiled by torch: up to 2.7 times as
-            fast where the model is small, after some seconds to compile, and rounded otherwise. Models that run row by
-            row (see `is_batched`) are left as they are.
+        compile: whether gradients of all chains together that come again are compiled by torch: faster where the model
+            is small, after some seconds to compile, and rounded otherwise. Models that run row by row (see
+            `is_batched`) are left as they are.
 
     Attributes:
         n: number of samples.

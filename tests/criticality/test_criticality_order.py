@@ -97,8 +97,8 @@ def test_two_phases_without_a_binder_cumulant_are_told_by_the_bimodality():
 
 def test_a_nu_star_that_is_hardly_known_is_no_sign_of_two_phases():
     curves = measured_curves(**without(two_phases(), "binder") | {"se": None})
-    assert "two phases" in _coexistence(curves, kappa=1.0, kappa_se=0.05)
-    assert _coexistence(curves, kappa=1.0, kappa_se=0.2) == ""
+    assert "two phases" in _coexistence(curves, kappa=1.0, kappa_se=0.05, bimodality=None)
+    assert _coexistence(curves, kappa=1.0, kappa_se=0.2, bimodality=None) == ""
 
 
 @pytest.mark.parametrize("data", [ising_chain(), smooth(0), smooth(1)], ids=["chain", "smooth", "smooth too"])
