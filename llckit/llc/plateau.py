@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -17,6 +18,8 @@ FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
 LEAST = 3  # rungs
 STEADY = 0.02  # relative change per decade of nβ below which the default scale stays where it is
 DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked at
+HELD = 0.1  # of λ̂, per e-fold: where it falls with γ and rises with nβ by more, γ holds the chain rather than the loss
+UP, DOWN = (10.0, 1.0), (1.0, 0.1)  # by which nβ and γ are multiplied from rung to rung of a ladder
 
 
 def estimate_on_plateau(
@@ -32,10 +35,17 @@ def estimate_on_plateau(
     """The LLC at a scale from which on it is flat, in nβ and in γ; at n/ln n where there is none.
 
     First at nβ = 1, 10, 100, 1000 n/ln n, with γ as chosen at n/ln n: the smallest from which a further decade changes
-    λ̂ by 2 % at most, give or take its standard error, is taken. Where w* stops being a minimum before that, or λ̂ goes
-    on changing, and λ̂ at n/ln n leans on γ, the same is tried at n/ln n with γ, γ/10, γ/100 and γ/1000. A rung whose
-    estimate fails, or has an error above 2 %, ends its ladder; every rung is asked for a standard error of 2 % even
-    where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on it.
+    λ̂ by 2 % at most, give or take its standard error, is taken, or the one after it where the changes so far, going on
+    as a geometric series, would add up to more. Where w* stops being a minimum before that, or λ̂ goes on changing, and
+    λ̂ at n/ln n leans on γ, the smallest of γ, γ/10, γ/100 and γ/1000 is sought likewise, at n/ln n.
+
+    Where λ̂ at n/ln n falls with γ and rises with nβ, by more than a tenth per e-fold, γ holds the chain and not the
+    loss. It is then lowered before nβ is raised, and without the decades from which on λ̂ ∝ k/(k + γ), the law of
+    regular directions, would still change by more than 2 %.
+
+    A rung whose estimate fails, or has an error above 2 %, ends its ladder; every rung is asked for a standard error of
+    2 % even where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on it. If that finds
+    no plateau, the first two neighbours that agree within 2 % and two standard errors will do.
 
     Args:
         task: model, data and loss.
@@ -51,55 +61,91 @@ def estimate_on_plateau(
     """
     asked, settings = settings.rel_tol, dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
     first = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
-    held = scale.rule.split("; ")[1]
+    found_localization = scale.rule.split("; ")[1]
 
-    def climb(factors: tuple[float, float]) -> tuple[LLCEstimate | None, int, str]:
-        """The first rung whose next is the same, how many decades away it is, and what ended the ladder."""
-        last = first
+    def rung(factors: tuple[float, float], decade: int) -> LLCEstimate:
+        n_beta, gamma = (factor**decade for factor in factors)
+        moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
+        only_compared = factors is DOWN and decade == DECADES
+        own = dataclasses.replace(settings, rel_tol=STEADY) if only_compared else settings
+        return estimate_point(task, point, moved, own, progress=progress, observe=observe)
+
+    def climb(factors: tuple[float, float], begin: int) -> tuple[dict[int, LLCEstimate], int | None, str]:
+        """The rungs by decade, which of them is the plateau, and what ended the ladder where none is."""
+        rungs = {0: first}
         for decade in range(1, DECADES + 1):
+            last = rungs[max(rungs)]
             if not _sharp(last):
-                return None, 0, f"this estimate cannot tell: {last.outcome.value}"
-            n_beta, gamma = (factor**decade for factor in factors)
-            moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
-            rung = estimate_point(task, point, moved, settings, progress=progress, observe=observe)
-            left_bracket = rung.outcome is Outcome.OUTSIDE_BRACKET and last.outcome is not Outcome.OUTSIDE_BRACKET
-            if not _sharp(rung) or left_bracket:
-                return None, 0, f"{decade} decade{'s' * (decade > 1)} on: {rung.outcome.value}"
-            if steady(last, rung):
-                return last, decade - 1, ""
-            last = rung
-        return None, 0, f"{DECADES} decades on it still changes"
+                return rungs, None, f"this estimate cannot tell: {last.outcome.value}"
+            if decade < begin:
+                continue
+            rungs[decade] = rung(factors, decade)
+            left_bracket = rungs[decade].outcome is Outcome.OUTSIDE_BRACKET is not last.outcome
+            if not _sharp(rungs[decade]) or left_bracket:
+                return rungs, None, f"{decade} decade{'s' * (decade > 1)} on: {rungs.pop(decade).outcome.value}"
+            if decade > begin and steady(last, rungs[decade]):
+                goes_on = factors is UP and _goes_on(list(rungs.values()))
+                return rungs, decade if goes_on else decade - 1, ""
+        return rungs, None, f"{DECADES} decades on it still changes"
 
     def named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
         enough = estimate.outcome is Outcome.BUDGET_EXHAUSTED and reached(estimate.llc, estimate.mcse, asked)
         outcome = Outcome.CONVERGED if enough else estimate.outcome
         return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
 
-    found, decade, ended = climb((10.0, 1.0))
-    if found is not None:
-        times = "" if decade == 0 else f"{10**decade} "
-        return named(found, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {held}")
-    leans = abs(first.sensitivity_localization) > STEADY * abs(first.llc)
-    if leans and not hold_localization:
-        found, decade, _ = climb((1.0, 0.1))
-        if found is not None:
-            times = "" if decade == 0 else f", a {10**decade}th of it"
-            return named(found, f"n_beta = n/ln(n), with the LLC flat in localization; {held}{times}")
-    return named(first, f"n_beta = n/ln(n), as no plateau was found ({ended}); {held}")
+    def on_plateau(factors: tuple[float, float], estimate: LLCEstimate, decade: int) -> LLCEstimate:
+        if factors is UP:
+            times = "" if decade == 0 else f"{10**decade} "
+            return named(estimate, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {found_localization}")
+        times = "" if decade == 0 else f", a {10**decade}th of it"
+        return named(estimate, f"n_beta = n/ln(n), with the LLC flat in localization; {found_localization}{times}")
+
+    ladders = {UP: 0}
+    if _sharp(first) and abs(first.sensitivity_localization) > STEADY * first.llc and not hold_localization:
+        held = min(-first.sensitivity_localization, first.sensitivity_n_beta) / first.llc
+        ladders = {DOWN: _begin(held), UP: 0} if held > HELD else {UP: 0, DOWN: 0}
+    tried: dict[tuple[float, float], dict[int, LLCEstimate]] = {}
+    ends: dict[tuple[float, float], str] = {}
+    for factors, begin in ladders.items():
+        tried[factors], decade, ends[factors] = climb(factors, begin)
+        if decade is not None:
+            return on_plateau(factors, tried[factors][decade], decade)
+    for factors in ladders:
+        for (decade, lower), (after, higher) in itertools.pairwise(tried[factors].items()):
+            if after == decade + 1 and steady(lower, higher, errors=2):
+                return on_plateau(factors, lower, decade)
+    return named(first, f"n_beta = n/ln(n), as no plateau was found ({ends[UP]}); {found_localization}")
 
 
-def steady(lower: LLCEstimate, higher: LLCEstimate) -> bool:
-    """Whether λ̂ changes by no more than STEADY, give or take one standard error, between two rungs.
+def _begin(held: float) -> int:
+    """The first decade of γ from which the next may change λ̂ by STEADY at most, where λ̂ ∝ k/(k + γ) falls by `held`."""
+    ratio = held / max(1 - held, 1e-3)  # γ/k
+    changes = (math.log1p(ratio / 10**k) - math.log1p(ratio / 10 ** (k + 1)) for k in itertools.count())
+    return min(DECADES - 1, next(k for k, change in enumerate(changes) if change <= STEADY))
+
+
+def _goes_on(rungs: list[LLCEstimate]) -> bool:
+    """Whether changes of λ̂ as so far, a geometric series, would add up to more than STEADY from the last but one on."""
+    if len(rungs) < 3:
+        return False
+    before, change = (math.log(higher.llc / lower.llc) for lower, higher in itertools.pairwise(rungs[-3:]))
+    ratio = change / before
+    return 0 < ratio < 1 and abs(change) / (1 - ratio) > STEADY
+
+
+def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
+    """Whether λ̂ changes by no more than STEADY, give or take its standard error, between two rungs.
 
     Args:
         lower: the estimate at one.
         higher: the estimate at the next.
+        errors: how many standard errors.
 
     Returns:
         Whether it does.
     """
     error = math.hypot(lower.mcse / lower.llc, higher.mcse / higher.llc)
-    return abs(math.log(higher.llc / lower.llc)) <= STEADY + error
+    return abs(math.log(higher.llc / lower.llc)) <= STEADY + errors * error
 
 
 def _sharp(estimate: LLCEstimate) -> bool:

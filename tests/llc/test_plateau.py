@@ -26,14 +26,16 @@ def flat(t, g):
     return 2.0
 
 
-def made_up(llc, *, mcse=None, outcome=lk.Outcome.CONVERGED, leaning=0.0, n_beta=1.0, localization=1.0, rule=""):
+def made_up(
+    llc, *, mcse=None, outcome=lk.Outcome.CONVERGED, leaning=0.0, rising=0.0, n_beta=1.0, localization=1.0, rule=""
+):
     mcse = 0.001 * abs(llc) if mcse is None else mcse
     return lk.LLCEstimate(
         llc=llc,
         mcse=mcse,
         llc_per_chain=np.full(2, llc),
         llc_variance=llc,
-        sensitivity_n_beta=0.0,
+        sensitivity_n_beta=rising,
         sensitivity_n_beta_mcse=0.0,
         sensitivity_localization=leaning,
         sensitivity_localization_mcse=0.0,
@@ -59,16 +61,16 @@ def search(monkeypatch):
     `changes` overrides what the estimate says at one rung (decade of nβ, decade of γ).
     """
 
-    def run(curve, changes=None, *, leaning=0.0, given=None, rel_tol=0.01):
+    def run(curve, changes=None, *, leaning=0.0, rising=0.0, given=None, rel_tol=0.01):
         rungs = []
 
         def fake(task, point, scale, settings, **kwargs):
-            assert settings.rel_tol == min(rel_tol, 0.02)
             t, g = scale.n_beta / DEFAULT, scale.localization / GAMMA
             at = round(math.log10(t)), round(math.log10(g))
             rungs.append(at)
+            assert settings.rel_tol == (0.02 if at == (0, -3) else min(rel_tol, 0.02))  # the last γ is only compared
             more = {"n_beta": scale.n_beta, "localization": scale.localization, "rule": scale.rule}
-            base = made_up(curve(t, g), leaning=leaning, **more)
+            base = made_up(curve(t, g), leaning=leaning, rising=rising, **more)
             return dataclasses.replace(base, **(changes or {}).get(at, {}))
 
         monkeypatch.setattr(plateau, "estimate_point", fake)
@@ -208,6 +210,70 @@ def test_a_smaller_localization_is_taken_where_it_is_what_matters(search, values
     assert rule(found).startswith("n_beta = n/ln(n), with the LLC flat in localization; localization")
     assert rule(found).endswith(share)
     assert share or "th of it" not in rule(found)
+
+
+@pytest.mark.parametrize(
+    ("held", "tried", "taken"),
+    [(0.11, [1, 2], 1), (0.16, [1, 2], 1), (0.19, [2, 3], 2), (0.9, [2, 3], 2), (1.5, [2, 3], 2)],
+)
+def test_a_localization_that_holds_the_chain_is_lowered_first_and_at_once(search, held, tried, taken):
+    # λ̂ ∝ k/(k + γ) falls by γ/(k + γ) per e-fold: at γ/10 by a further 2 % to γ/100 where that is 0.185
+    found, rungs = search(by_gamma(1, 2, 2, 2), leaning=-held, rising=held)
+    assert rungs == [(0, 0)] + [(0, -decade) for decade in tried]
+    assert at(found) == (0, -taken)
+    assert rule(found).startswith("n_beta = n/ln(n), with the LLC flat in localization; localization")
+
+
+@pytest.mark.parametrize(("leaning", "rising"), [(-0.5, 0.05), (-0.05, 0.5), (0.5, 0.5), (-0.5, -0.5)])
+def test_it_takes_both_sensitivities_to_say_that_the_localization_holds_the_chain(search, leaning, rising):
+    found, rungs = search(stairs(1, 1), leaning=leaning, rising=rising)
+    assert rungs == [(0, 0), (1, 0)]
+    assert at(found) == (0, 0)
+
+
+def test_nbeta_is_raised_where_no_smaller_localization_helps(search):
+    found, rungs = search(lambda t, g: (1 - math.log10(g)) * min(t, 10), leaning=-0.5, rising=0.5)
+    assert rungs == [(0, 0), (0, -2), (0, -3), (1, 0), (2, 0)]
+    assert at(found) == (1, 0)
+    assert rule(found).startswith("n_beta = 10 n/ln(n), from which on the LLC is flat; localization")
+
+
+def test_a_given_localization_stays_even_if_it_holds_the_chain(search):
+    found, rungs = search(stairs(1, 2, 2), leaning=-0.5, rising=0.5, given=GAMMA)
+    assert rungs == [(0, 0), (1, 0), (2, 0)]
+    assert at(found) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "decade"),
+    [
+        ((1, 1.04, 1.06), 2),  # changes 3.9 %, 1.9 %: 3.7 % are still to come
+        ((1, 1.04, 1.05), 1),  # 3.9 %, 0.96 %: 1.3 %
+        ((1, 1.04, 1.02), 1),  # back again
+        ((1.06, 1.02, 1.005), 2),  # the same downwards
+        ((1, 0.95, 0.97), 1),
+    ],
+)
+def test_a_drift_that_goes_on_makes_it_the_higher_of_two_that_agree(search, values, decade):
+    found, rungs = search(stairs(*values))
+    assert rungs == [(0, 0), (1, 0), (2, 0)]
+    assert at(found) == (decade, 0)
+    assert found.llc == values[decade]
+
+
+def test_a_drift_of_the_localization_does_not(search):
+    found, _ = search(by_gamma(1, 1.04, 1.06, 1.06), leaning=-0.5)
+    assert at(found) == (0, -1)
+
+
+@pytest.mark.parametrize(("second", "decade"), [(1.07, 1), (1.09, None)])  # 2 % and twice 2.55 %, more or less
+def test_two_errors_are_allowed_where_one_finds_no_plateau(search, second, decade):
+    blunt = {"mcse": 0.018 * 1.2}
+    values = (1.0, 1.2, 1.2 * second, 2.0)
+    found, rungs = search(stairs(*values), {(1, 0): blunt, (2, 0): {"mcse": 0.018 * 1.2 * second}})
+    assert rungs == [(k, 0) for k in range(4)]
+    assert at(found) == ((0, 0) if decade is None else (decade, 0))
+    assert ("no plateau" in rule(found)) == (decade is None)
 
 
 def test_no_smaller_localization_is_tried_where_nbeta_alone_gives_a_plateau(search):
