@@ -55,12 +55,13 @@ class Noise:
         rows: number of chains.
         like: a tensor of the type and device that draws should have.
         first: number of the first of these chains.
+        stream: an even number; the same chains draw other numbers from another stream.
     """
 
-    def __init__(self, seed: int, rows: int, like: Tensor, first: int = 0) -> None:
+    def __init__(self, seed: int, rows: int, like: Tensor, first: int = 0, stream: int = 0) -> None:
         self._like = like
-        self._rows = [_generator(seed, r) for r in range(first, first + rows)]
-        self._shared = _generator(seed, 0, 1)
+        self._rows = [_generator(seed, r, stream) for r in range(first, first + rows)]
+        self._shared = _generator(seed, 0, stream + 1)
 
     def normal(self, dim: int) -> Tensor:
         """Standard normal numbers, shape (rows, dim)."""
@@ -102,6 +103,7 @@ class Sampler(NamedTuple):
         init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).
         needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
+        jumps: whether chains may also jump between its steps; its state then has their exact `energy`.
         guided: whether it follows other gradients than those of the potential it is given, whose energies it needs.
         separable: whether rows know nothing of each other, so that each may be moved alone; such a sampler must adapt
             nothing, and spend the same gradients in every row.
@@ -118,6 +120,7 @@ class Sampler(NamedTuple):
     init: Callable[[Tensor, Potential, Callable[[], float]], State]
     step: Callable[[State, Potential, Noise], tuple[State, Info]]
     needs_full_loss: bool
+    jumps: bool = False
     guided: bool = False
     separable: bool = False
     adapt: Callable[[State, Info], State] = lambda state, info: state

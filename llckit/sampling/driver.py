@@ -17,6 +17,7 @@ from llckit.errors import InputError
 from llckit.posterior import Energy, LocalPosterior, curvature
 from llckit.sampling.base import Noise, Sampler
 from llckit.sampling.diagnostics import MIN_DRAWS, fallen, mcse_mean, settled
+from llckit.sampling.jumps import Jumps
 
 NOISE_EVERY = 20  # draws between two measurements of the gradient's noise
 VIRIAL_EVERY = 10  # … and of the virial, where a guide saves the gradients of all samples
@@ -50,11 +51,16 @@ class _Lane:
         self,
         posterior: LocalPosterior,
         sampler: Sampler,
-        noise: Noise,
+        seed: int,
+        first: int,
         batch_size: int | None,
         stiffest: Callable[[], float],
     ) -> None:
-        self._posterior, self._sampler, self._noise, self._batch_size = posterior, sampler, noise, batch_size
+        def noise(stream: int) -> Noise:
+            return Noise(seed, posterior.rows, posterior.point.weights, first, stream)
+
+        self._posterior, self._sampler, self._noise, self._batch_size = posterior, sampler, noise(0), batch_size
+        self._jumps = Jumps(posterior, noise(2)) if sampler.jumps else None
         self._held = torch.full_like(posterior.n_beta, torch.nan)
         self.state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), self._potential, stiffest)
 
@@ -70,7 +76,11 @@ class _Lane:
         return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
 
     def advance(self, *, adapting: bool, virial: bool, measured: bool, observe: Observe | None) -> _Told:
-        """One step; whether to adapt, to measure the virial anew and the gradient's noise, and what to observe."""
+        """One step, after a jump where that pays; whether to adapt and measure, and what to observe."""
+        jumped = 0
+        if self._jumps is not None:
+            weights, energy, jumped = self._jumps.before_step(self.state.weights, self.state.energy)
+            self.state = self.state._replace(weights=weights, energy=energy)
         self.state, info = self._sampler.step(self.state, self._potential, self._noise)
         if adapting:
             self.state = self._sampler.adapt(self.state, info)
@@ -80,7 +90,7 @@ class _Lane:
             grad = self._posterior(info.weights).grad if self._sampler.guided else info.energy.grad
             self._held = self._posterior.along(info.weights, grad)
         columns = torch.stack((info.energy.excess, info.energy.distance2, self._held, info.acceptance))
-        return _Told(columns.cpu().numpy(), info.grad_evals, info.step_size, info.turn, noise, observed)
+        return _Told(columns.cpu().numpy(), jumped + info.grad_evals, info.step_size, info.turn, noise, observed)
 
 
 @dataclass(frozen=True)
@@ -172,10 +182,7 @@ def sample(
     if one_by_one and batch_size is not None:
         _ = posterior.loss_grad  # computed once for all chains, whose posteriors share it
     parts = [posterior.row(r) for r in range(posterior.rows)] if one_by_one else [posterior]
-    lanes = [
-        _Lane(part, sampler, Noise(seed, part.rows, part.point.weights, r), batch_size, stiffest)
-        for r, part in enumerate(parts)
-    ]
+    lanes = [_Lane(part, sampler, seed, r, batch_size, stiffest) for r, part in enumerate(parts)]
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     records: list[np.ndarray] = []
     seen: list[dict[str, np.ndarray]] = []

@@ -75,6 +75,9 @@ def hmc(
     taken, the later ones counting more. A step that the user has not fixed varies from one trajectory to the next,
     ε 16^(−u³) with uniform u: valleys that narrow away from w* are entered by the shorter ones.
 
+    Before every second trajectory chains jump, where that pays (see `llckit.sampling.jumps`) and neither a guide nor
+    `max_leapfrogs` is given.
+
     With a guide a trajectory follows a potential Ũ that is chosen anew for each, without regard to where chains are,
     and is accepted by U: leapfrogs of any potential keep volume and can be reversed, so the result is exact for every
     guide (Neal, arXiv 1206.1901, "Using approximations to compute the trajectory"), and costs gradients of Ũ and one
@@ -170,6 +173,7 @@ def hmc(
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=True,
+        jumps=guide is None and max_leapfrogs is None,
         guided=guide is not None,
         num_burnin=BURNIN if start is None else SHORTER_BURNIN,
         min_draws=GUIDED_DRAWS if guide is not None else DRAWS if start is None else FEWER_DRAWS,

@@ -48,6 +48,12 @@ def test_the_common_number_does_not_move_the_rows():
     assert torch.equal(noise.normal(5), Noise(0, 2, LIKE).normal(5))
 
 
+def test_streams_share_no_numbers():
+    streams = [Noise(0, 4, LIKE, stream=stream) for stream in (0, 2)]
+    numbers = [torch.cat([noise.normal(3).flatten(), torch.tensor([noise.common()])]) for noise in streams]
+    assert len(torch.unique(torch.cat(numbers))) == 2 * (4 * 3 + 1)
+
+
 def test_laws_and_types():
     noise = Noise(0, 4, torch.zeros(1, dtype=torch.float32))
     normal = noise.normal(10_000)

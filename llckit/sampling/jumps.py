@@ -1,0 +1,65 @@
+"""Jumps to wherever the localiser allows: they cross the barriers at which trajectories turn back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llckit.posterior import Energy, LocalPosterior
+from llckit.sampling.base import Noise
+from llckit.sampling.metropolis import acceptance_of, metropolis
+
+TRIALS = 4  # of every chain, before the first step
+LEAST = 0.01  # share of them that must be accepted
+EVERY = 2  # steps
+
+
+class Jumps:
+    """Independence Metropolis moves with the localiser as proposal (Hastings 1970; Tierney, Ann. Stat. 22 (1994)).
+
+    The posterior is π(w) ∝ e^(−E(w)) q(w), with the excess E = nβ (L(w) − L(w*)) and the localiser q = N(w*, 1/γ). A
+    jump proposes w′ ~ q, wherever the chain is, and is accepted with probability min(1, e^(E(w) − E(w′))); this leaves
+    π as it is. Barriers do not slow it: where w* is the minimum, the law of a chain k jumps after w* is within
+    (1 − Z)^k of π in total variation (Mengersen & Tweedie, Ann. Stat. 24 (1996)), Z = E_q[e^(−E)] being the share of
+    jumps from w* that are accepted. As Z falls like (nβ)^(−λ), jumps pay where λ is small, and nowhere else. Before
+    the first step four proposals a chain, which move nothing, measure the share; below 0.01, or without a localiser,
+    chains never jump, else before every second step. All random numbers are those of `noise`.
+
+    Args:
+        posterior: of E, w* and γ; its rows are the chains.
+        noise: for these chains, and for nothing else: those that never jump move as if there were no jumps.
+
+    Attributes:
+        share: of jumps from w* that are accepted: Z at a minimum; 0 without a localiser, None while not known.
+    """
+
+    def __init__(self, posterior: LocalPosterior, noise: Noise) -> None:
+        self._posterior, self._noise, self._steps = posterior, noise, 0
+        self.share: float | None = None if bool((posterior.localization > 0).all()) else 0.0
+
+    def before_step(self, weights: Tensor, energy: Energy) -> tuple[Tensor, Energy, int]:
+        """Let all chains jump, if it pays and this step has its turn.
+
+        Args:
+            weights: where chains are, shape (rows, dim).
+            energy: the posterior there.
+
+        Returns:
+            Weights, their energy, and the gradients that this took.
+        """
+        spent = 0
+        if self.share is None:
+            accepted = [acceptance_of(self._posterior(self._propose()).excess).mean() for _ in range(TRIALS)]
+            self.share, spent = float(torch.stack(accepted).mean()), TRIALS
+        self._steps += 1
+        if self.share < LEAST or self._steps % EVERY:
+            return weights, energy, spent
+        proposal = self._propose()
+        proposed = self._posterior(proposal)
+        change = proposed.excess - energy.excess
+        weights, energy, _ = metropolis(weights, energy, proposal, proposed, change, self._noise)
+        return weights, energy, spent + 1
+
+    def _propose(self) -> Tensor:
+        center, spread = self._posterior.point.weights, self._posterior.localization.rsqrt()[:, None]
+        return self._noise.normal(len(center)).mul_(spread.to(center.dtype)).add_(center)
