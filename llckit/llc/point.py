@@ -191,6 +191,7 @@ def estimate_point(
             "grad_evals": trace.grad_evals,
             "step_size": trace.step_size,
             "turn": trace.turn,
+            "stretch": trace.stretch,
             "heat": heat,
             "acceptance": float(trace.acceptance.mean()),
             "seed": settings.seed,

@@ -222,8 +222,8 @@ def _anchors(steps: Iterable[int]) -> dict[int, int]:
 
 
 def _start(anchor: LLCEstimate) -> Start | None:
-    if anchor.outcome is Outcome.DIVERGED:
-        return None
+    if anchor.outcome is Outcome.DIVERGED or anchor.settings["stretch"] > 1:
+        return None  # step and length are in units of scales that are not kept: the follower finds its own
     return Start(anchor.settings["step_size"], anchor.settings["turn"])
 
 

@@ -34,6 +34,7 @@ class Info(NamedTuple):
         grad_evals: gradients computed, per row.
         step_size: ε used.
         turn: steps after which chains turn back, where the sampler measures it; else 0.
+        stretch: the largest scale of a weight over the smallest, where the sampler moves weights on scales; else 1.
     """
 
     energy: Energy
@@ -42,6 +43,7 @@ class Info(NamedTuple):
     grad_evals: int
     step_size: float
     turn: float = 0.0
+    stretch: float = 1.0
 
 
 class Noise:

@@ -37,6 +37,7 @@ class _Told(NamedTuple):
     grad_evals: int
     step_size: float
     turn: float
+    stretch: float
     noise: np.ndarray
     observed: dict[str, np.ndarray]
 
@@ -90,7 +91,8 @@ class _Lane:
             grad = self._posterior(info.weights).grad if self._sampler.guided else info.energy.grad
             self._held = self._posterior.along(info.weights, grad)
         columns = torch.stack((info.energy.excess, info.energy.distance2, self._held, info.acceptance))
-        return _Told(columns.cpu().numpy(), jumped + info.grad_evals, info.step_size, info.turn, noise, observed)
+        found = (jumped + info.grad_evals, info.step_size, info.turn, info.stretch)
+        return _Told(columns.cpu().numpy(), *found, noise, observed)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Trace:
         num_burnin: steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
         step_size: ε after warm-up.
         turn: steps after which chains turn back, as far as the sampler knows; else 0.
+        stretch: the largest scale that a weight moved on over the smallest; 1 where the sampler knows no scales.
         rel_tol: the relative error the draws were to reach, or None if their number was given.
         diverged: whether a chain left the finite numbers.
         heat: what the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros where
@@ -122,6 +125,7 @@ class Trace:
     num_burnin: int
     step_size: float
     turn: float
+    stretch: float
     rel_tol: float | None
     diverged: bool
     heat: np.ndarray
@@ -188,17 +192,17 @@ def sample(
     seen: list[dict[str, np.ndarray]] = []
     noises: list[np.ndarray] = []
     spent = warmed = 0
-    diverged, step_size, turn = False, 0.0, 0.0
+    diverged, step_size, turn, stretch = False, 0.0, 0.0, 1.0
     heated = batch_size is not None and sampler.heat is not None
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
 
     def advance(*, adapting: bool) -> np.ndarray:
-        nonlocal step_size, turn, spent
+        nonlocal step_size, turn, stretch, spent
         measured = not adapting and heated and len(records) % NOISE_EVERY == 0
         virial = not sampler.guided or (not adapting and len(records) % VIRIAL_EVERY == 0)
         observed = None if adapting else observe
         told = [lane.advance(adapting=adapting, virial=virial, measured=measured, observe=observed) for lane in lanes]
-        step_size, turn = told[0].step_size, told[0].turn
+        step_size, turn, stretch = told[0].step_size, told[0].turn, told[0].stretch
         spent += told[0].grad_evals + 2 * measured
         if measured:
             noises.append(np.concatenate([one.noise for one in told]))
@@ -256,6 +260,7 @@ def sample(
         num_burnin=warmed,
         step_size=step_size,
         turn=turn,
+        stretch=stretch,
         rel_tol=rel_tol if num_draws is None else None,
         diverged=diverged,
         heat=np.array([sampler.heat(step_size, noise) for noise in np.mean(noises, axis=0)])

@@ -13,6 +13,7 @@ from llckit.errors import InputError
 from llckit.posterior import Energy
 from llckit.sampling.adaptation import StepSize
 from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
+from llckit.sampling.metric import Metric
 from llckit.sampling.metropolis import acceptance_of, kinetic, metropolis
 
 SHORT, LONGEST = 10, 512  # leapfrogs
@@ -25,7 +26,7 @@ DRAWS, FEWER_DRAWS = 150, 60  # before the first look; likewise
 
 
 class Start(NamedTuple):
-    """What a warm-up has found elsewhere.
+    """What a warm-up has found elsewhere, in a potential where no metric was used: it holds no scales.
 
     Attributes:
         step_size: ε.
@@ -41,7 +42,8 @@ class HMCState(NamedTuple):
 
     `turn` is the number of leapfrogs after which chains turn back (0 while it is not known), `adapted` counts the
     warm-up's steps, `searching` says whether the next one measures `turn`, `crossing` whether all are long, and
-    `accuracy` is what the acceptance of the last one would be in the potential that it followed.
+    `accuracy` is what the acceptance of the last one would be in the potential that it followed; `metric` holds the
+    scales of the weights.
     """
 
     weights: Tensor
@@ -52,6 +54,7 @@ class HMCState(NamedTuple):
     searching: bool = False
     crossing: bool = False
     accuracy: float = 1.0
+    metric: Metric = Metric()
 
 
 Guides = Callable[[Callable[[int, int], Tensor]], Callable[[Tensor], Energy]]
@@ -77,6 +80,10 @@ def hmc(
 
     Before every second trajectory chains jump, where that pays (see `llckit.sampling.jumps`) and neither a guide nor
     `max_leapfrogs` is given.
+
+    Where weights live on very different scales, each moves on its own, w ← w + ε s² p with p ~ N(0, 1/s²): `Metric`
+    finds s in the first steps of the warm-up and says when. It needs the gradients of U and a step that is not fixed;
+    neither a guide nor a start allows it.
 
     With a guide a trajectory follows a potential Ũ that is chosen anew for each, without regard to where chains are,
     and is accepted by U: leapfrogs of any potential keep volume and can be reversed, so the result is exact for every
@@ -108,7 +115,9 @@ def hmc(
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
         energy = potential(weights)
         if start is None:
-            return HMCState(weights, energy, StepSize.start(step_size or 1 / math.sqrt(curvature())))
+            metric = Metric.start(weights[0]) if guide is None and step_size is None else Metric()
+            first = StepSize.start(step_size or 1 / math.sqrt(curvature()))
+            return HMCState(weights, energy, first, metric=metric)
         turn = start.turn if max_leapfrogs is None else 0.0
         return HMCState(weights, energy, StepSize.start(step_size or start.step_size), turn, crossing=True)
 
@@ -133,15 +142,16 @@ def hmc(
         kick = kinetic(momentum)
         weights, energy, began = state.weights.clone(), first, first.potential
         del first  # with its gradient
+        scale = state.metric.scale
         leapfrogs = 0
         while leapfrogs < length:
-            momentum = momentum.sub_(energy.grad, alpha=size / 2)
-            weights.add_(momentum, alpha=size)
+            momentum = _move(momentum, energy.grad, scale, -size / 2)
+            weights = _move(weights, momentum, scale, size)
             del energy  # makes room for the next gradient
             energy = follow(weights)
-            momentum = momentum.sub_(energy.grad, alpha=size / 2)
+            momentum = _move(momentum, energy.grad, scale, -size / 2)
             leapfrogs += 1
-            if state.searching and _turned(weights - state.weights, momentum):
+            if state.searching and _turned(weights - state.weights, momentum, scale):
                 break
         if state.searching:
             state = state._replace(turn=math.sqrt((state.turn or leapfrogs) * leapfrogs))
@@ -152,12 +162,17 @@ def hmc(
         change = energy.potential - state.energy.potential + gained
         weights, energy, acceptance = metropolis(state.weights, state.energy, weights, energy, change, noise)
         state = state._replace(weights=weights, energy=energy, accuracy=accuracy)
-        return state, Info(energy, weights, acceptance, leapfrogs, state.step_size.value, state.turn)
+        told = (leapfrogs, state.step_size.value, state.turn, state.metric.stretch)
+        return state, Info(energy, weights, acceptance, *told)
 
     def adapt(state: HMCState, info: Info) -> HMCState:
         if step_size is None:
             adapted = state.step_size.corrected if state.crossing else state.step_size.update
             state = state._replace(step_size=adapted(state.accuracy, TARGET_ACCEPTANCE))
+        metric = state.metric.update(state.adapted + 1, info.weights, info.energy.grad)
+        if metric.scale is not None and state.metric.scale is None:  # other units: the search begins anew
+            state = state._replace(step_size=state.step_size.settle())
+        state = state._replace(metric=metric)
         since = state.adapted + 1 - FIRST_SEARCH
         searching = max_leapfrogs is None and since >= 0 and since % SEARCH_EVERY == 0
         return state._replace(adapted=state.adapted + 1, searching=searching)
@@ -180,7 +195,12 @@ def hmc(
     )
 
 
-def _turned(away: Tensor, momentum: Tensor) -> bool:
+def _move(x: Tensor, by: Tensor, scale: Tensor | None, size: float) -> Tensor:
+    # In units of the scales, w = s x with ∂U/∂x = s ∂U/∂w, kicks and drifts are both this, and momenta are N(0, 1).
+    return x.add_(by, alpha=size) if scale is None else x.addcmul_(by, scale, value=size)
+
+
+def _turned(away: Tensor, momentum: Tensor, scale: Tensor | None) -> bool:
     # A chain that left the finite numbers will not come back: it counts as turned.
-    leaving = (away * momentum).sum(1, dtype=torch.float64) > 0
-    return 2 * int(leaving.sum()) < len(leaving)
+    along = away.mul_(momentum) if scale is None else away.mul_(momentum).div_(scale)
+    return 2 * int((along.sum(1, dtype=torch.float64) > 0).sum()) < len(away)

@@ -306,3 +306,11 @@ def test_a_diverged_anchor_leaves_nothing_to_begin_with(store):
     anchor = results.estimate(next(results.curves_newest_last())["20"])
     assert run._start(anchor) == (anchor.settings["step_size"], anchor.settings["turn"])
     assert run._start(dataclasses.replace(anchor, outcome=lk.Outcome.DIVERGED)) is None
+
+
+def test_an_anchor_that_used_scales_leaves_nothing_to_begin_with(store):
+    lk.estimate_curve(store, make_task(), **INHERITED)
+    results = run.Results(store)
+    anchor = results.estimate(next(results.curves_newest_last())["20"])
+    assert run._start(anchor) is not None
+    assert run._start(dataclasses.replace(anchor, settings=anchor.settings | {"stretch": 40.0})) is None
