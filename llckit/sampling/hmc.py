@@ -82,8 +82,8 @@ def hmc(
     `max_leapfrogs` is given.
 
     Where weights live on very different scales, each moves on its own, w ← w + ε s² p with p ~ N(0, 1/s²): `Metric`
-    finds s in the first steps of the warm-up and says when. It needs the gradients of U and a step that is not fixed;
-    neither a guide nor a start allows it.
+    finds s in the first steps of the warm-up and says when. Neither a guide nor a start, a fixed step or
+    `max_leapfrogs` allows it.
 
     With a guide a trajectory follows a potential Ũ that is chosen anew for each, without regard to where chains are,
     and is accepted by U: leapfrogs of any potential keep volume and can be reversed, so the result is exact for every
@@ -111,11 +111,12 @@ def hmc(
     if max_leapfrogs is not None and (not isinstance(max_leapfrogs, int) or max_leapfrogs < 1):
         raise InputError(f"max_leapfrogs is {max_leapfrogs!r}; expected an integer of at least 1, or None")
     short = max_leapfrogs or SHORT
+    alone = guide is None and max_leapfrogs is None
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
         energy = potential(weights)
         if start is None:
-            metric = Metric.start(weights[0]) if guide is None and step_size is None else Metric()
+            metric = Metric.start(weights[0]) if alone and step_size is None else Metric()
             first = StepSize.start(step_size or 1 / math.sqrt(curvature()))
             return HMCState(weights, energy, first, metric=metric)
         turn = start.turn if max_leapfrogs is None else 0.0
@@ -188,7 +189,7 @@ def hmc(
         adapt=adapt,
         freeze=freeze,
         needs_full_loss=True,
-        jumps=guide is None and max_leapfrogs is None,
+        jumps=alone,
         guided=guide is not None,
         num_burnin=BURNIN if start is None else SHORTER_BURNIN,
         min_draws=GUIDED_DRAWS if guide is not None else DRAWS if start is None else FEWER_DRAWS,
