@@ -39,13 +39,14 @@ def estimate_on_plateau(
     as a geometric series, would add up to more. Where w* stops being a minimum before that, or λ̂ goes on changing, and
     λ̂ at n/ln n leans on γ, the smallest of γ, γ/10, γ/100 and γ/1000 is sought likewise, at n/ln n.
 
-    Where λ̂ at n/ln n falls with γ and rises with nβ, by more than a tenth per e-fold, γ holds the chain and not the
-    loss. It is then lowered before nβ is raised, and without the decades from which on λ̂ ∝ k/(k + γ), the law of
-    regular directions, would still change by more than 2 %.
+    Where λ̂ at n/ln n falls with γ and rises with nβ, by more than a tenth per e-fold beyond two standard errors, γ
+    holds the chain and not the loss. It is then lowered before nβ is raised, and rungs from which on λ̂ ∝ k/(k + γ), the
+    law of regular directions, would still change by more than 2 % a decade are left out, two at most.
 
     A rung whose estimate fails, or has an error above 2 %, ends its ladder; every rung is asked for a standard error of
-    2 % even where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on it. If that finds
-    no plateau, the first two neighbours that agree within 2 % and two standard errors will do.
+    2 % even where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on one that is. If
+    that finds no plateau, the first rung will do with which all further ones of its ladder agree to 2 % within two
+    standard errors, if changes as before it, a geometric series, end there too; the rule then says so.
 
     Args:
         task: model, data and loss.
@@ -76,16 +77,17 @@ def estimate_on_plateau(
         for decade in range(1, DECADES + 1):
             last = rungs[max(rungs)]
             if not _sharp(last):
-                return rungs, None, f"this estimate cannot tell: {last.outcome.value}"
+                return rungs, None, f"this estimate cannot tell: {_fault(last)}"
             if decade < begin:
                 continue
             rungs[decade] = rung(factors, decade)
             left_bracket = rungs[decade].outcome is Outcome.OUTSIDE_BRACKET is not last.outcome
             if not _sharp(rungs[decade]) or left_bracket:
-                return rungs, None, f"{decade} decade{'s' * (decade > 1)} on: {rungs.pop(decade).outcome.value}"
+                return rungs, None, f"{decade} decade{'s' * (decade > 1)} on: {_fault(rungs.pop(decade))}"
             if decade > begin and steady(last, rungs[decade]):
-                goes_on = factors is UP and _goes_on(list(rungs.values()))
-                return rungs, decade if goes_on else decade - 1, ""
+                change = _to_come([last, rungs[decade]])
+                goes_on = _to_come(list(rungs.values())) > max(STEADY, change)
+                return rungs, decade if goes_on and factors is UP else decade - 1, ""
         return rungs, None, f"{DECADES} decades on it still changes"
 
     def named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
@@ -93,27 +95,39 @@ def estimate_on_plateau(
         outcome = Outcome.CONVERGED if enough else estimate.outcome
         return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
 
-    def on_plateau(factors: tuple[float, float], estimate: LLCEstimate, decade: int) -> LLCEstimate:
+    def on_plateau(factors: tuple[float, float], estimate: LLCEstimate, decade: int, within: str = "") -> LLCEstimate:
         if factors is UP:
             times = "" if decade == 0 else f"{10**decade} "
-            return named(estimate, f"n_beta = {times}n/ln(n), from which on the LLC is flat; {found_localization}")
-        times = "" if decade == 0 else f", a {10**decade}th of it"
-        return named(estimate, f"n_beta = n/ln(n), with the LLC flat in localization; {found_localization}{times}")
+            rule = f"n_beta = {times}n/ln(n), from which on the LLC is flat{within}; {found_localization}"
+        else:
+            times = "" if decade == 0 else f", a {10**decade}th of it"
+            rule = f"n_beta = n/ln(n), with the LLC flat in localization{within}; {found_localization}{times}"
+        return named(estimate, rule)
 
     ladders = {UP: 0}
     if _sharp(first) and abs(first.sensitivity_localization) > STEADY * first.llc and not hold_localization:
-        held = min(-first.sensitivity_localization, first.sensitivity_n_beta) / first.llc
-        ladders = {DOWN: _begin(held), UP: 0} if held > HELD else {UP: 0, DOWN: 0}
+        held, surely = (
+            min(
+                -first.sensitivity_localization - errors * first.sensitivity_localization_mcse,
+                first.sensitivity_n_beta - errors * first.sensitivity_n_beta_mcse,
+            )
+            / first.llc
+            for errors in (0, 2)
+        )
+        ladders = {DOWN: _begin(held), UP: 0} if surely > HELD else {UP: 0, DOWN: 0}
     tried: dict[tuple[float, float], dict[int, LLCEstimate]] = {}
     ends: dict[tuple[float, float], str] = {}
     for factors, begin in ladders.items():
         tried[factors], decade, ends[factors] = climb(factors, begin)
         if decade is not None:
             return on_plateau(factors, tried[factors][decade], decade)
-    for factors in ladders:
-        for (decade, lower), (after, higher) in itertools.pairwise(tried[factors].items()):
-            if after == decade + 1 and steady(lower, higher, errors=2):
-                return on_plateau(factors, lower, decade)
+    for factors, rungs in tried.items():
+        for decade, after in itertools.pairwise(rungs):
+            so_far = [rung for k, rung in rungs.items() if k <= after]
+            further = [rung for k, rung in rungs.items() if k > decade]
+            stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
+            if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
+                return on_plateau(factors, rungs[decade], decade, " within two errors")
     return named(first, f"n_beta = n/ln(n), as no plateau was found ({ends[UP]}); {found_localization}")
 
 
@@ -124,13 +138,11 @@ def _begin(held: float) -> int:
     return min(DECADES - 1, next(k for k, change in enumerate(changes) if change <= STEADY))
 
 
-def _goes_on(rungs: list[LLCEstimate]) -> bool:
-    """Whether changes of λ̂ as so far, a geometric series, would add up to more than STEADY from the last but one on."""
-    if len(rungs) < 3:
-        return False
-    before, change = (math.log(higher.llc / lower.llc) for lower, higher in itertools.pairwise(rungs[-3:]))
-    ratio = change / before
-    return 0 < ratio < 1 and abs(change) / (1 - ratio) > STEADY
+def _to_come(rungs: list[LLCEstimate]) -> float:
+    """How far λ̂ would go, relatively, from the last but one of these on, if its changes were a geometric series."""
+    changes = [math.log(higher.llc / lower.llc) for lower, higher in itertools.pairwise(rungs)]
+    ratio = changes[-1] / changes[-2] if len(changes) > 1 else 0.0
+    return abs(changes[-1]) / (1 - max(ratio, 0.0)) if ratio < 1 else math.inf
 
 
 def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
@@ -144,14 +156,23 @@ def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
     Returns:
         Whether it does.
     """
-    error = math.hypot(lower.mcse / lower.llc, higher.mcse / higher.llc)
-    return abs(math.log(higher.llc / lower.llc)) <= STEADY + errors * error
+    return abs(math.log(higher.llc / lower.llc)) <= STEADY + errors * _relative_error(lower, higher)
+
+
+def _relative_error(lower: LLCEstimate, higher: LLCEstimate) -> float:
+    return math.hypot(lower.mcse / lower.llc, higher.mcse / higher.llc)
 
 
 def _sharp(estimate: LLCEstimate) -> bool:
     # Outside its bracket a value is sharp all the same, and what a ladder is for: higher rungs may be inside.
     judged = estimate.outcome.trusted or estimate.outcome is Outcome.OUTSIDE_BRACKET
     return judged and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
+
+
+def _fault(estimate: LLCEstimate) -> str:
+    if not estimate.outcome.trusted or estimate.outcome is Outcome.BUDGET_EXHAUSTED:
+        return estimate.outcome.value
+    return "its error is above 2 %" if estimate.llc > 0 else "it is not above 0"
 
 
 def find_plateau(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, usable: np.ndarray) -> slice | None:

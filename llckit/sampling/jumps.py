@@ -56,7 +56,9 @@ class Jumps:
             return weights, energy, spent
         proposal = self._propose()
         proposed = self._posterior(proposal)
-        change = proposed.excess - energy.excess
+        # Trajectories do not end where a gradient is not finite, as their ΔH is not; nor may jumps.
+        usable = proposed.grad.isfinite().all(1)
+        change = torch.where(usable, proposed.excess - energy.excess, torch.inf)
         weights, energy, _ = metropolis(weights, energy, proposal, proposed, change, self._noise)
         return weights, energy, spent + 1
 

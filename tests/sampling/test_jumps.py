@@ -148,6 +148,24 @@ def test_jumps_that_are_not_finite_are_rejected(potential):
     assert torch.isfinite(energy.potential).all()
 
 
+def test_places_without_a_gradient_are_not_jumped_to(potential):
+    def loss(w):  # of a square root beyond its end, which `where` hides from the value and not from the gradient
+        inside = w.square().sum() < 1
+        return torch.where(inside, 1 - torch.sqrt(1 - w.square().sum()), 1.0)
+
+    posterior = potential(loss, torch.zeros(1), n_beta=3.0, localization=1.0, rows=64)
+    outside = posterior(torch.full((64, 1), 2.0, dtype=torch.float64))
+    assert torch.isfinite(outside.excess).all()
+    assert not torch.isfinite(outside.grad).any(), "else nothing is tested"
+    jumps, weights = jumping(posterior), at_center(posterior)
+    energy = posterior(weights)
+    for _ in range(10):
+        weights, energy, _ = jumps.before_step(weights, energy)
+    assert (weights.abs() > 0.5).any()
+    assert (weights.abs() < 1).all()
+    assert torch.isfinite(energy.grad).all()
+
+
 def test_hmc_of_a_given_length_or_with_a_guide_does_not_jump(quadratic):
     guide = quadratic([1.0], localization=1.0)
     assert hmc().jumps
