@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from llckit.llc.outcome import LLCEstimate, Outcome
 from llckit.llc.point import Settings, estimate_point, reached
 from llckit.llc.settings import Scale
-from llckit.posterior import Observable, Point, Task
+from llckit.posterior import LocalPosterior, Observable, Point, Task
 
 FLAT = 0.03  # per e-fold of nβ: |d ln λ̂ / d ln nβ| on a plateau
 LEAST = 3  # rungs
@@ -46,7 +47,8 @@ def estimate_on_plateau(
     A rung whose estimate fails, or has an error above 2 %, ends its ladder; every rung is asked for a standard error of
     2 % even where `rel_tol` is larger, so that nβ and γ, which say what is measured, do not depend on one that is. If
     that finds no plateau, the first rung will do with which all further ones of its ladder agree to 2 % within two
-    standard errors, if changes as before it, a geometric series, end there too; the rule then says so.
+    standard errors, if changes as before it, a geometric series, end there too; the rule then says so. If there is none
+    either, it is the first estimate, or the first with a lower γ where γ held the chain.
 
     Args:
         task: model, data and loss.
@@ -61,7 +63,9 @@ def estimate_on_plateau(
         The estimate; `settings["rule"]` says how nβ and γ were chosen.
     """
     asked, settings = settings.rel_tol, dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
-    first = estimate_point(task, point, scale, settings, progress=progress, observe=observe)
+    posterior = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1)
+    said: dict[str, Any] = {"progress": progress, "observe": observe, "posterior": posterior}
+    first = estimate_point(task, point, scale, settings, **said)
     found_localization = scale.rule.split("; ")[1]
 
     def rung(factors: tuple[float, float], decade: int) -> LLCEstimate:
@@ -69,7 +73,7 @@ def estimate_on_plateau(
         moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
         only_compared = factors is DOWN and decade == DECADES
         own = dataclasses.replace(settings, rel_tol=STEADY) if only_compared else settings
-        return estimate_point(task, point, moved, own, progress=progress, observe=observe)
+        return estimate_point(task, point, moved, own, **said)
 
     def climb(factors: tuple[float, float], begin: int) -> tuple[dict[int, LLCEstimate], int | None, str]:
         """The rungs by decade, which of them is the plateau, and what ended the ladder where none is."""
@@ -95,14 +99,14 @@ def estimate_on_plateau(
         outcome = Outcome.CONVERGED if enough else estimate.outcome
         return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
 
+    def localized(decade: int) -> str:
+        return found_localization + (f", a {10**decade}th of it" if decade else "")
+
     def on_plateau(factors: tuple[float, float], estimate: LLCEstimate, decade: int, within: str = "") -> LLCEstimate:
-        if factors is UP:
-            times = "" if decade == 0 else f"{10**decade} "
-            rule = f"n_beta = {times}n/ln(n), from which on the LLC is flat{within}; {found_localization}"
-        else:
-            times = "" if decade == 0 else f", a {10**decade}th of it"
-            rule = f"n_beta = n/ln(n), with the LLC flat in localization{within}; {found_localization}{times}"
-        return named(estimate, rule)
+        if factors is DOWN:
+            return named(estimate, f"n_beta = n/ln(n), with the LLC flat in localization{within}; {localized(decade)}")
+        times = f"{10**decade} " if decade else ""
+        return named(estimate, f"n_beta = {times}n/ln(n), from which on the LLC is flat{within}; {localized(0)}")
 
     ladders = {UP: 0}
     if _sharp(first) and abs(first.sensitivity_localization) > STEADY * first.llc and not hold_localization:
@@ -128,7 +132,9 @@ def estimate_on_plateau(
             stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
             if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
                 return on_plateau(factors, rungs[decade], decade, " within two errors")
-    return named(first, f"n_beta = n/ln(n), as no plateau was found ({ends[UP]}); {found_localization}")
+    decade = ladders[DOWN] if DOWN in tried and ladders[DOWN] in tried[DOWN] else 0
+    best = tried[DOWN][decade] if decade else first
+    return named(best, f"n_beta = n/ln(n), as no plateau was found ({ends[UP]}); {localized(decade)}")
 
 
 def _begin(held: float) -> int:

@@ -96,6 +96,7 @@ def estimate_point(
     *,
     progress: bool = False,
     observe: Mapping[str, Observable] | None = None,
+    posterior: LocalPosterior | None = None,
 ) -> LLCEstimate:
     """The LLC of one checkpoint of a task: the unit of work.
 
@@ -106,14 +107,21 @@ def estimate_point(
         settings: what finds it.
         progress: whether a bar is shown (on a terminal).
         observe: functions of the model to evaluate at every draw.
+        posterior: one of all samples there, at any scale, whose L(w*) and recordings are to be used; None makes one.
 
     Returns:
         The estimate.
     """
     chains = settings.num_chains or choose_num_chains(task, point)
     sampler = settings.choose_sampler()
-    seen = point if settings.subset is None else point.thinned(settings.subset, settings.seed)
-    posterior = LocalPosterior(task, seen, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
+    at_scale: dict[str, Any] = {"n_beta": scale.n_beta, "localization": scale.localization}
+    whole = (
+        LocalPosterior(task, point, rows=1, **at_scale) if posterior is None else posterior.scaled(rows=1, **at_scale)
+    )
+    seen, posterior = point, whole.scaled(rows=chains, **at_scale)
+    if settings.subset is not None:
+        seen = point.thinned(settings.subset, settings.seed)
+        posterior = LocalPosterior(task, seen, rows=chains, **at_scale)
     if settings.guided and settings.batch_size is not None:
         sampler = hmc(guide=Guide(posterior, task, settings.batch_size), start=settings.start)
     trace = sample(
@@ -128,7 +136,6 @@ def estimate_point(
         progress=progress,
         observe=None if observe is None else observing(task, point, observe),
     )
-    whole = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=1)
     reference = users_loss(task, point) if task.behavioral else whole
     excess = trace.excess
     sampled = len(excess) >= 4 and not trace.diverged

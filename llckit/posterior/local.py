@@ -59,14 +59,9 @@ class LocalPosterior:
     ) -> None:
         self._task = task
         self.point = point
-        self.rows, self.dim = rows, task.dim
-        as_rows = {"dtype": torch.float64, "device": task.device}
-        self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
-        self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
-        self._columns = [x[:, None].to(point.weights.dtype) for x in (self.n_beta, self.localization)]
+        self._set_rows(n_beta, localization, rows)
         self._bytes_per_sample = saved_bytes(task, point)
         self._together = Replay(task, point)
-        self._away = point.weights.new_empty(rows, min(task.dim, BLOCK))  # kept: new memory costs page faults
         loss, grad = self.loss_and_grad(point.weights[None])
         self.loss = float(loss)
         self._loss_grad = grad[0] if task.dim <= KEPT else None
@@ -75,6 +70,30 @@ class LocalPosterior:
                 f"at the checkpoint the loss over all samples is {self.loss} and its gradient "
                 f"{'finite' if torch.isfinite(grad).all() else 'not finite'}; expected finite numbers for every sample"
             )
+
+    def _set_rows(self, n_beta: float | Tensor, localization: float | Tensor, rows: int) -> None:
+        weights = self.point.weights
+        self.rows, self.dim = rows, len(weights)
+        as_rows = {"dtype": torch.float64, "device": weights.device}
+        self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
+        self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
+        self._columns = [x[:, None].to(weights.dtype) for x in (self.n_beta, self.localization)]
+        self._away = weights.new_empty(rows, min(self.dim, BLOCK))  # kept: new memory costs page faults
+
+    def scaled(self, *, n_beta: float | Tensor, localization: float | Tensor, rows: int) -> LocalPosterior:
+        """The posterior of the same checkpoint at other scales, with its L(w*) and whatever has been recorded.
+
+        Args:
+            n_beta: nβ, shape (rows,) or a number.
+            localization: γ, likewise.
+            rows: how many.
+
+        Returns:
+            Another posterior.
+        """
+        other = copy.copy(self)
+        other._set_rows(n_beta, localization, rows)
+        return other
 
     @property
     def loss_grad(self) -> Tensor:

@@ -243,6 +243,22 @@ def test_nbeta_is_raised_where_no_smaller_localization_helps(search):
     assert rule(found).startswith("n_beta = 10 n/ln(n), from which on the LLC is flat; localization")
 
 
+def test_without_any_plateau_a_localization_that_holds_the_chain_is_left_all_the_same(search):
+    found, rungs = search(by_gamma(1, 2, 3, 4), leaning=-0.5, rising=0.5)
+    assert rungs == [(0, 0), (0, -2), (0, -3), (1, 0), (2, 0), (3, 0)]
+    assert at(found) == (0, -2)
+    assert rule(found).startswith("n_beta = n/ln(n), as no plateau was found (3 decades on it still changes); loc")
+    assert rule(found).endswith(", a 100th of it")
+
+
+def test_where_a_lower_localization_fails_the_first_estimate_stays(search):
+    failed = {(0, -2): {"outcome": lk.Outcome.NOT_MIXED}}
+    found, rungs = search(by_gamma(1, 2, 3, 4), failed, leaning=-0.5, rising=0.5)
+    assert rungs == [(0, 0), (0, -2), (1, 0), (2, 0), (3, 0)]
+    assert at(found) == (0, 0)
+    assert "th of it" not in rule(found)
+
+
 def test_a_given_localization_stays_even_if_it_holds_the_chain(search):
     found, rungs = search(stairs(1, 2, 2), leaning=-0.5, rising=0.5, given=GAMMA)
     assert rungs == [(0, 0), (1, 0), (2, 0)]
