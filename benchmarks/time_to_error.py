@@ -1,7 +1,7 @@
 """Time to an estimate within 3 %: llckit with zero tuning beside devinterp 1.3.2 with the best of six step sizes.
 
     python3.11 -m venv PEER && PEER/bin/pip install -c constraints.txt torch==2.13.0 h5py scipy tqdm devinterp==1.3.2
-    python benchmarks/time_to_error.py --peer PEER/bin/python [--cases N] [--seeds K]
+    python benchmarks/time_to_error.py --peer PEER/bin/python [--only TEXT] [--seeds K]
         [--out benchmarks/results/time_to_error.json]
 
 Cases: the five reduced-rank regressions that devinterp tests itself with, on all of their 1000 samples, and a deep
@@ -218,24 +218,31 @@ def print_table(cases: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Run all cases; results are written after each."""
+    """Run the cases; results are written after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="interpreter of devinterp's environment")
-    parser.add_argument("--cases", type=int, default=6, metavar="N", help="the first N only; each takes some minutes")
+    parser.add_argument("--only", metavar="TEXT", help="cases with that in their name; FILE.json keeps the others")
     parser.add_argument("--seeds", type=int, default=3, metavar="K")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    start, cases = time.perf_counter(), []
-    toys = [*own_cases()[:5], deep_net()][: arguments.cases]
+    known = [*own_cases()[:5], deep_net()]
+    toys = [toy for toy in known if arguments.only is None or arguments.only in toy.name]
+    if not toys:
+        parser.error(f"--only {arguments.only}: expected a part of one of {', '.join(toy.name for toy in known)}")
+    cases: dict[str, dict[str, Any]] = {}
+    if arguments.only is not None and arguments.out.exists():
+        cases = {case["name"]: case for case in json.loads(arguments.out.read_text())["cases"]}
     timed(toys[0], n_beta=1.0, localization=1.0, num_burnin=1, num_draws=4)  # what torch does once
     with Peer(arguments.peer) as peer:
-        document = {"environment": environment() | {"peer": peer.versions}, "settings": SETTINGS, "cases": cases}
+        document = {"environment": environment() | {"peer": peer.versions}, "settings": SETTINGS}
         for toy in tqdm(toys, desc="cases", file=sys.stderr):
-            cases.append(run_case(toy, peer, arguments.seeds))
-            document["minutes"] = (time.perf_counter() - start) / 60
+            start = time.perf_counter()
+            cases[toy.name] = run_case(toy, peer, arguments.seeds)
+            cases[toy.name]["minutes"] = (time.perf_counter() - start) / 60
+            document["cases"] = [cases[toy.name] for toy in known if toy.name in cases]
             arguments.out.write_text(json.dumps(document, ensure_ascii=False) + "\n")
-    print_table(cases)
+    print_table(list(cases.values()))
 
 
 if __name__ == "__main__":
