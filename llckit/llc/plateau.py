@@ -85,8 +85,11 @@ def estimate_on_plateau(
             if decade < begin:
                 continue
             rungs[decade] = rung(factors, decade)
-            left_bracket = rungs[decade].outcome is Outcome.OUTSIDE_BRACKET is not last.outcome
-            if not _sharp(rungs[decade]) or left_bracket:
+            was, outside = (x.outcome is Outcome.OUTSIDE_BRACKET for x in (last, rungs[decade]))
+            # A higher nβ may bring a value back into its bracket. A lower γ only opens more of what is beside w*: where
+            # that is seen no more, chains no longer get there.
+            crossed = outside != was if factors is DOWN else outside and not was
+            if not _sharp(rungs[decade]) or crossed:
                 return rungs, None, f"{decade} decade{'s' * (decade > 1)} on: {_fault(rungs.pop(decade))}"
             if decade > begin and steady(last, rungs[decade]):
                 change = _to_come([last, rungs[decade]])

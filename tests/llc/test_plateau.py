@@ -353,6 +353,19 @@ def test_a_failing_rung_ends_the_ladder_of_the_localization_too(search):
     assert "no plateau" in rule(found)
 
 
+@pytest.mark.parametrize(("ladder", "back"), [(1, True), (-1, False)])
+def test_a_higher_nbeta_may_bring_a_value_back_into_its_bracket_a_lower_localization_may_not(search, ladder, back):
+    outside = {(0, 0): {"outcome": lk.Outcome.OUTSIDE_BRACKET}}
+
+    def curve(t, g):
+        return 1.0 if (t, g) == (1, 1) else 2.0 if (t > 1) == (ladder > 0) else 2.0 * t
+
+    found, rungs = search(curve, outside, leaning=-0.5)
+    assert at(found) == ((1, 0) if back else (0, 0))
+    assert found.outcome is (lk.Outcome.CONVERGED if back else lk.Outcome.OUTSIDE_BRACKET)
+    assert rungs[-1] == ((2, 0) if back else (0, -1))
+
+
 def test_steady_is_two_percent_and_one_standard_error():
     def pair(change, *errors):
         return [
