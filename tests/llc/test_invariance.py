@@ -110,12 +110,12 @@ def rescaled(factor):
     return net
 
 
-def equipartition(net, localization):
+def equipartition(net, localization, n_beta=N_BETA):
     """½ Σ nβh/(nβh + γ) over the Hessian's eigenvalues, which are those of Gauss and Newton as nothing is left over."""
     weights = {name: p.detach() for name, p in net.named_parameters()}
     jacobian = jacrev(lambda w: functional_call(net, w, (INPUTS,)))(weights)
     flat = torch.cat([j.reshape(len(INPUTS), -1) for j in jacobian.values()], 1)
-    k = N_BETA * torch.linalg.eigvalsh(2 * flat.T @ flat / len(INPUTS)).clamp(min=0)
+    k = n_beta * torch.linalg.eigvalsh(2 * flat.T @ flat / len(INPUTS)).clamp(min=0)
     return float((0.5 * k / (k + localization)).sum())
 
 
@@ -125,20 +125,20 @@ def test_rescaled_units_compute_the_same():
 
 
 @functools.cache
-def at_scale(factor):
-    return estimate(
-        rescaled(factor), data_of(nn.ReLU), squared_error, num_burnin=100, num_draws=220, seed=round(100 * factor)
-    )
+def at_scale(factor, n_beta=N_BETA):
+    settings = {"num_burnin": 100, "num_draws": 220, "seed": round(100 * factor), "n_beta": n_beta}
+    return estimate(rescaled(factor), data_of(nn.ReLU), squared_error, **settings)
 
 
 @pytest.mark.parametrize("factor", [1e-2, 1.0, 1e2])
 def test_rescaled_units_deviate_as_the_localiser_freezes_weights(factor):
-    found = at_scale(factor)
-    expected = equipartition(rescaled(factor), 30.0)
-    # Beside equipartition there are valleys that bend: at factor 0.01 MALA gives 5.06 ± 0.05 where it has not spread
-    # (virial 0.72), and long runs near w* that have give 5.43 ± 0.04.
+    # The laws are those of small scales. At factor 0.01 weights have room for a second valley, whose loss is above
+    # L(w*): at nβ = 1000 some chains still live there, at 10 000 none does.
+    n_beta = 10 * N_BETA if factor < 1 else N_BETA
+    found = at_scale(factor, n_beta)
+    expected = equipartition(rescaled(factor), 30.0, n_beta)
     assert found.llc == pytest.approx(expected, abs=0.06 * expected + 3 * found.mcse)
-    assert LEAST * 0.9 - 3 * found.mcse < found.llc < MOST * 1.06 + 3 * found.mcse
+    assert LEAST * 0.9 - 3 * found.mcse < found.llc < MOST + 3 * found.mcse
     assert found.mcse < 0.1 * found.llc
 
 
