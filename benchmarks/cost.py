@@ -4,7 +4,8 @@
 
 llckit with zero tuning beside SGLD and RMSProp-SGLD with six step sizes each, at nβ = n/ln n and γ = 1, 8 chains, the
 same 10 000 samples, without label noise and with it. Results are written after every net, and a second start goes on
-where the first one stopped. Samples are per chain, without what L(w*) and the choice of settings take once for all.
+where the first one stopped; answers of llckit are found again where its sampling has changed since. Samples are per
+chain, without what L(w*) and the choice of settings take once for all.
 
 The samplers beside llckit: w ← w − ε/2 G (nβ ∇L_B + γ (w − w*)) + √(εG) η. For SGLD G = 1; for RMSProp-SGLD
 G = 1/(√v̂ + 0.1), v̂ = v/(1 − bᵗ), v ← b v + (1 − b) ∇L_B² from v = 1, b = 0.99. A draw has the excess
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 import llckit as lk
 from llckit.cli.commands import environment
+from llckit.llc.run import VERSION
 from llckit.toys.linear_nets import deep_linear_llc, deepest_point, random_widths
 from llckit.toys.training import squared_error
 
@@ -36,6 +38,7 @@ CASES = {"realizable": "no label noise", "noise": "label noise, σ = 1"}
 SAMPLES, BATCH, CHAINS = 10_000, 512, 8
 SCALE = {"n_beta": SAMPLES / math.log(SAMPLES), "localization": 1.0}
 GRADIENTS = [250 * 2**k for k in range(6)]  # of llckit, per chain
+GUIDED = 0.22  # of a gradient of all samples is what one of a guide takes, with its share of the energies
 STEPS, BURNIN = [250 * 2**k for k in range(6)], 0.2  # of the others, and the share that is warm-up
 STEP_SIZES = {"SGLD": [1e-6 * 2**k for k in range(6)], "RMSProp-SGLD": [2.5e-7 * 2**k for k in range(6)]}
 DECAY, EPS = 0.99, 0.1  # of RMSProp, as published
@@ -93,8 +96,14 @@ def run_llckit(net: Net, seed: int) -> list[dict[str, Any]]:
     """One estimate for every budget, each from scratch."""
     y, answers = net.x @ net.target.T, []
     y = y + net.residual if net.residual.shape[1] else y
-    for budget in GRADIENTS:  # which ends the estimate, as its tolerance is out of reach
-        found = net.estimate(net.x, y, num_chains=CHAINS, rel_tol=1e-6, max_grad_evals=budget, seed=seed)
+
+    def estimate(budget: int) -> lk.LLCEstimate:  # which ends it, as its tolerance is out of reach
+        return net.estimate(net.x, y, num_chains=CHAINS, rel_tol=1e-6, max_grad_evals=budget, seed=seed)
+
+    chosen = estimate(1).settings
+    share = GUIDED if chosen["batch_size"] is None and chosen["subset"] is None else 1
+    for budget in GRADIENTS:
+        found = estimate(int(share * budget))
         answer = {"samples": samples_processed(found, SAMPLES), "llc": finite(found.llc), "mcse": finite(found.mcse)}
         answers.append(answer | {"outcome": found.outcome.value, "gradients": found.settings["gradients"]})
     return answers
@@ -153,15 +162,16 @@ def run_langevin(net: Net, seed: int) -> dict[str, list[list[float | None]]]:
     return {name: [[finite(x) for x in llc] for llc in tool] for name, tool in zip(STEP_SIZES, means, strict=True)}
 
 
-def run_net(seed: int, case: str, reference: dict[str, float] | None) -> dict[str, Any]:
-    """One net through all tools; its reference is the same in both cases, and found once."""
+def run_net(seed: int, case: str, known: dict[str, Any]) -> dict[str, Any]:
+    """One net through all tools but those whose answers are known; its reference is the same in both cases."""
     widths, rank = random_widths(seed, most_layers=6, widest=60)
     net = make_net(seed, case, widths, rank)
-    row = {"seed": seed, "widths": widths, "rank": rank, "llc": deep_linear_llc(widths, rank)[0]}
-    row["elapsed"], start = [], time.perf_counter()
+    row = {"seed": seed, "version": VERSION, "widths": widths, "rank": rank, "llc": deep_linear_llc(widths, rank)[0]}
+    row["seconds"] = {}
     for tool, find in (("reference", find_reference), ("llckit", run_llckit), ("peers", run_langevin)):
-        row[tool] = reference if tool == "reference" and reference else find(net, seed)
-        row["elapsed"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        row[tool] = known[tool] if tool in known else find(net, seed)
+        row["seconds"][tool] = known.get("seconds", {}).get(tool) if tool in known else time.perf_counter() - start
     return row
 
 
@@ -250,10 +260,14 @@ def main() -> None:
     asked = [(case, seed) for case in ([arguments.case] if arguments.case else CASES) for seed in range(arguments.nets)]
     for case, seed in tqdm(asked, desc="nets", unit="net"):
         nets = cases.setdefault(case, {"nets": []})["nets"]
-        if any(net["seed"] == seed for net in nets):
+        here = {net["seed"]: net for net in nets}
+        if seed in here and here[seed]["version"] == VERSION:
             continue
-        known = [net["reference"] for other in cases.values() for net in other["nets"] if net["seed"] == seed]
-        nets.append(run_net(seed, case, known[0] if known else None))
+        same = [net for other in cases.values() for net in other["nets"] if net["seed"] == seed]
+        known = {"reference": same[0]["reference"]} if same else {}
+        known |= {key: here[seed][key] for key in ("peers", "seconds") if seed in here}
+        here[seed] = run_net(seed, case, known)
+        nets[:] = [here[seed] for seed in sorted(here)]
         cases[case]["summary"] = summarize(nets)
         unfinished = arguments.out.with_suffix(".part")
         unfinished.write_text(json.dumps(document) + "\n")

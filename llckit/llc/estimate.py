@@ -70,7 +70,8 @@ def estimate_llc(
         subset: sample the loss of that many samples, fixed, in place of the full one; refused where their own minimum
             lies elsewhere. With both left open, `choose_gradients` decides, and
             `estimate.settings["gradients"]` says what and why: all samples up to 4096, else a fixed subset where it is
-            safe, else minibatches that guide trajectories, which all samples accept or reject.
+            safe, else minibatches that guide trajectories, which all samples accept or reject, or all samples where
+            they hardly accept any.
         n: number of samples, where rows of `data` are not what counts.
         params: what to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
         behavioral: whether to measure the distance from the model's own outputs in place of the loss, see

@@ -8,9 +8,9 @@ import torch
 
 from llckit.errors import InputError
 from llckit.llc.point import Settings
-from llckit.llc.settings import RESOLUTION, Scale
-from llckit.posterior import LocalPosterior, Point, Task, behavioral_task, curvature, depth_below, saved_bytes
-from llckit.sampling import Sampler
+from llckit.llc.settings import RESOLUTION, Scale, choose_num_chains
+from llckit.posterior import Guide, LocalPosterior, Point, Task, behavioral_task, curvature, depth_below, saved_bytes
+from llckit.sampling import Sampler, hmc, sample
 
 AFFORDABLE = 4096  # samples: the full loss is taken up to here
 SMALLEST_SUBSET = 512
@@ -19,6 +19,8 @@ SHIFT = 0.1  # how far below w* the subset's own minimum may lie, in units of th
 SATURATED = 0.01  # relative change of the effective dimension when the subset is doubled
 MINIBATCH = 512
 GUIDES = 1 / 8  # of all samples: gradients along a trajectory then cost about as much as the energy at its end
+PILOT, PILOT_GRADIENTS = 20, 1000  # steps of the warm-up, and draws after it, that show how well a guide does
+FOLLOWED = 0.65  # acceptance of short trajectories below which long ones are hardly ever accepted
 
 
 def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings) -> Settings:
@@ -30,8 +32,9 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     noise it is in the hundreds. And its Hessian has the full one's rank, as far as doubling S can tell: the effective
     dimension Σ th/(th + γ), t = nβ, changes by 1 % at most. S has 512 samples, doubled as long as that is a quarter of
     all. Otherwise minibatches of an eighth of all samples (512 at least) guide trajectories that all samples accept or
-    reject (`Guide`), or where the loss has no behavioral counterpart minibatches of 512 are the gradients themselves,
-    with a control variate.
+    reject (`Guide`), unless 20 short ones after a warm-up of 20 are accepted with a mean probability below 0.65: the
+    more weights the loss depends on, the further a minibatch strays, and all samples then cost less in the end. Where
+    the loss has no behavioral counterpart minibatches of 512 are the gradients themselves, with a control variate.
 
     Args:
         task: model, data and loss.
@@ -60,13 +63,13 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     if isinstance(settings.sampler, Sampler):
         return dataclasses.replace(settings, gradients="all samples" if settings.batch_size is None else "minibatches")
     if settings.batch_size is not None:
-        return _minibatches(task, point, settings, "given")
+        return _minibatches(task, point, scale, settings, "given")
     if n <= AFFORDABLE or not saved_bytes(task, point) or not point.samples.is_indexable:
         return dataclasses.replace(settings, gradients="all samples, which is affordable")
     shift = _shift(task, point, scale, SMALLEST_SUBSET, settings.seed)
     if shift > SHIFT:
         reason = f"since the minimum of a fixed subset lies {shift:.3g} below w*"
-        return _minibatches(task, point, settings, reason)
+        return _minibatches(task, point, scale, settings, reason)
     size = SMALLEST_SUBSET
     smaller = _effective_dimension(task, point, scale, size, settings.seed)
     while SPARING * size <= n:
@@ -74,20 +77,39 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
         if abs(larger - smaller) <= SATURATED * larger:
             return dataclasses.replace(settings, subset=size, gradients="fixed subset: it has its minimum at w*")
         size, smaller = 2 * size, larger
-    return _minibatches(task, point, settings, "since a fixed subset would have to hold most samples")
+    return _minibatches(task, point, scale, settings, "since a fixed subset would have to hold most samples")
 
 
-def _minibatches(task: Task, point: Point, settings: Settings, reason: str) -> Settings:
+def _minibatches(task: Task, point: Point, scale: Scale, settings: Settings, reason: str) -> Settings:
     try:
         if point.samples.is_indexable:
             behavioral_task(task)
             size = settings.batch_size or max(MINIBATCH, int(GUIDES * point.samples.n))
+            accepted = _acceptance(task, point, scale, size, settings) if settings.batch_size is None else 1.0
+            if accepted < FOLLOWED:
+                words = f"all samples, {reason} and trajectories guided by {size} are accepted in {accepted:.0%}"
+                return dataclasses.replace(settings, gradients=words)
             words = f"minibatches guide and all samples decide, {reason}"
             return dataclasses.replace(settings, batch_size=size, guided=True, gradients=words)
     except InputError as error:
         reason += f"; they cannot guide: {error}"
     size = settings.batch_size or MINIBATCH
     return dataclasses.replace(settings, batch_size=size, gradients=f"minibatches, {reason}")
+
+
+def _acceptance(task: Task, point: Point, scale: Scale, size: int, settings: Settings) -> float:
+    chains = settings.num_chains or choose_num_chains(task, point)
+    posterior = LocalPosterior(task, point, n_beta=scale.n_beta, localization=scale.localization, rows=chains)
+    pilot = sample(
+        posterior,
+        hmc(guide=Guide(posterior, task, size)),
+        seed=settings.seed,
+        num_burnin=PILOT,
+        num_draws=PILOT,
+        max_grad_evals=PILOT_GRADIENTS,
+        batch_size=size,
+    )
+    return float(pilot.acceptance.mean())
 
 
 def _posterior(task: Task, point: Point, scale: Scale, size: int, seed: int) -> LocalPosterior:

@@ -8,7 +8,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import run
-from llckit.llc.gradients import AFFORDABLE, GUIDES, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
+from llckit.llc.gradients import AFFORDABLE, FOLLOWED, GUIDES, MINIBATCH, SHIFT, SMALLEST_SUBSET, choose_gradients
 from llckit.llc.point import Settings, estimate_point
 from llckit.llc.settings import Scale
 from llckit.toys import Quadratic
@@ -19,15 +19,15 @@ SCALE = Scale(N / math.log(N), 0.1, "given; given")
 
 
 def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
+    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
-def regression(noise, n=N):
-    """Linear regression at the least-squares solution, whose Hessian is 2 XᵀX/n: λ = DIM/2."""
+def regression(noise, n=N, dim=DIM, outputs=1):
+    """Linear regression at the least-squares solution, whose Hessian is 2 XᵀX/n by output: λ = dim outputs/2."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(n, DIM, generator=generator)
-    model = nn.Linear(DIM, 1, bias=False)
-    targets = inputs @ model.weight.detach().T + noise * torch.randn(n, 1, generator=generator)
+    inputs = torch.randn(n, dim, generator=generator)
+    model = nn.Linear(dim, outputs, bias=False)
+    targets = inputs @ model.weight.detach().T + noise * torch.randn(n, outputs, generator=generator)
     solution = torch.linalg.lstsq(inputs.double(), targets.double()).solution
     with torch.no_grad():
         model.weight.copy_(solution.T)
@@ -88,6 +88,23 @@ def test_with_label_noise_the_estimate_is_that_of_all_samples():
         assert found.settings["batch_size"] == (size or N * GUIDES)
         assert found.outcome is lk.Outcome.CONVERGED
         assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
+
+
+def test_where_guides_stray_all_samples_are_followed():
+    # For dim · outputs = 1600 weights in the loss a minibatch of m errs by about √(outputs dim²/m)/2 = 4.6 in units of
+    # U, and trajectories that follow it end that far from where all samples would have led.
+    model, data, loss_fn = regression(1.0, dim=40, outputs=40)
+    settings = chosen(model, data, loss_fn)
+    assert (settings.batch_size, settings.subset, settings.guided) == (None, None, False)
+    assert settings.gradients.startswith("all samples, since the minimum of a fixed subset lies")
+    _, accepted = settings.gradients.split(" and trajectories guided by 750 are accepted in ")
+    assert float(accepted.rstrip("%")) / 100 < FOLLOWED
+    found = lk.estimate_llc(model, data, loss_fn, n_beta=SCALE.n_beta, localization=SCALE.localization, progress=False)
+    curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
+    exact = float(0.5 * 40 * (curvatures / (curvatures + found.localization)).sum())
+    assert found.outcome is lk.Outcome.CONVERGED
+    assert found.settings["gradients"] == settings.gradients
+    assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
 
 
 def test_a_loss_whose_outputs_cannot_be_seen_is_not_guided():
