@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,82 +62,140 @@ def estimate_on_plateau(
     Returns:
         The estimate; `settings["rule"]` says how nβ and γ were chosen.
     """
-    asked, settings = settings.rel_tol, dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
-    posterior = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1)
-    said: dict[str, Any] = {"progress": progress, "observe": observe, "posterior": posterior}
-    first = estimate_point(task, point, scale, settings, **said)
-    found_localization = scale.rule.split("; ")[1]
+    search = _Search(task, point, scale, settings, progress=progress, observe=observe)
+    ladders = {UP: 0}
+    if not hold_localization and _sharp(search.first):
+        ladders = _ladders(search.first)
+    climbs = []
+    for factors, begin in ladders.items():
+        climbs.append(climb := search.climb(factors, begin))
+        if climb.plateau is not None:
+            return search.on_plateau(climb, climb.plateau)
+    for climb in climbs:
+        decade = _flat_within_two_errors(climb.rungs)
+        if decade is not None:
+            return search.on_plateau(climb, decade, " within two errors")
+    return search.without_plateau(climbs)
 
-    def rung(factors: tuple[float, float], decade: int) -> LLCEstimate:
+
+class _Climb(NamedTuple):
+    """A ladder: by what nβ and γ are multiplied, rungs by decade, which one is the plateau, and what ended it if none.
+
+    `begin` is the decade before which rungs were left out.
+    """
+
+    factors: tuple[float, float]
+    begin: int
+    rungs: dict[int, LLCEstimate]
+    plateau: int | None
+    ended: str
+
+
+class _Search:
+    """Estimates of one checkpoint at several nβ and γ, which share L(w*) and recordings; the first is at n/ln n."""
+
+    def __init__(
+        self,
+        task: Task,
+        point: Point,
+        scale: Scale,
+        settings: Settings,
+        *,
+        progress: bool,
+        observe: Mapping[str, Observable] | None,
+    ) -> None:
+        self._rel_tol = settings.rel_tol
+        self._settings = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
+        self._task, self._point, self._scale = task, point, scale
+        posterior = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1)
+        self._said: dict[str, Any] = {"progress": progress, "observe": observe, "posterior": posterior}
+        self.first = estimate_point(task, point, scale, self._settings, **self._said)
+
+    def _rung(self, factors: tuple[float, float], decade: int) -> LLCEstimate:
         n_beta, gamma = (factor**decade for factor in factors)
-        moved = Scale(scale.n_beta * n_beta, scale.localization * gamma, "")
+        moved = Scale(self._scale.n_beta * n_beta, self._scale.localization * gamma, "")
         only_compared = factors is DOWN and decade == DECADES
-        own = dataclasses.replace(settings, rel_tol=STEADY) if only_compared else settings
-        return estimate_point(task, point, moved, own, **said)
+        settings = dataclasses.replace(self._settings, rel_tol=STEADY) if only_compared else self._settings
+        return estimate_point(self._task, self._point, moved, settings, **self._said)
 
-    def climb(factors: tuple[float, float], begin: int) -> tuple[dict[int, LLCEstimate], int | None, str]:
-        """The rungs by decade, which of them is the plateau, and what ended the ladder where none is."""
-        rungs = {0: first}
+    def climb(self, factors: tuple[float, float], begin: int) -> _Climb:
+        """Rung by rung to a plateau, or to where there cannot be one."""
+        rungs = {0: self.first}
+
+        def end(why: str) -> _Climb:
+            return _Climb(factors, begin, rungs, None, why)
+
         for decade in range(1, DECADES + 1):
             last = rungs[max(rungs)]
             if not _sharp(last):
-                return rungs, None, f"this estimate cannot tell: {_fault(last)}"
+                return end(f"this estimate cannot tell: {_fault(last)}")
             if decade < begin:
                 continue
-            rungs[decade] = rung(factors, decade)
+            rungs[decade] = self._rung(factors, decade)
             was, outside = (x.outcome is Outcome.OUTSIDE_BRACKET for x in (last, rungs[decade]))
             # A higher nβ may bring a value back into its bracket. A lower γ only opens more of what is beside w*: where
             # that is seen no more, chains no longer get there.
             crossed = outside != was if factors is DOWN else outside and not was
             if not _sharp(rungs[decade]) or crossed:
-                return rungs, None, f"{decade} decade{'s' * (decade > 1)} on: {_fault(rungs.pop(decade))}"
+                return end(f"{decade} decade{'s' * (decade > 1)} on: {_fault(rungs.pop(decade))}")
             if decade > begin and steady(last, rungs[decade]):
                 change = _to_come([last, rungs[decade]])
                 goes_on = _to_come(list(rungs.values())) > max(STEADY, change)
-                return rungs, decade if goes_on and factors is UP else decade - 1, ""
-        return rungs, None, f"{DECADES} decades on it still changes"
+                return _Climb(factors, begin, rungs, decade if goes_on and factors is UP else decade - 1, "")
+        return end(f"{DECADES} decades on it still changes")
 
-    def named(estimate: LLCEstimate, rule: str) -> LLCEstimate:
-        enough = estimate.outcome is Outcome.BUDGET_EXHAUSTED and reached(estimate.llc, estimate.mcse, asked)
+    def on_plateau(self, climb: _Climb, decade: int, within: str = "") -> LLCEstimate:
+        """The rung that is one, with the rule that found it."""
+        if climb.factors is DOWN:
+            rule = f"n_beta = n/ln(n), with the LLC flat in localization{within}; {self._localization(decade)}"
+        else:
+            times = f"{10**decade} " if decade else ""
+            rule = f"n_beta = {times}n/ln(n), from which on the LLC is flat{within}; {self._localization(0)}"
+        return self._named(climb.rungs[decade], rule)
+
+    def without_plateau(self, climbs: list[_Climb]) -> LLCEstimate:
+        """The first estimate, or the first with a lower γ where γ held the chain."""
+        best, decade, ended = self.first, 0, ""
+        for climb in climbs:
+            if climb.factors is UP:
+                ended = climb.ended
+            elif climb.begin in climb.rungs:
+                best, decade = climb.rungs[climb.begin], climb.begin
+        return self._named(best, f"n_beta = n/ln(n), as no plateau was found ({ended}); {self._localization(decade)}")
+
+    def _localization(self, decade: int) -> str:
+        return self._scale.rule.split("; ")[1] + (f", a {10**decade}th of it" if decade else "")
+
+    def _named(self, estimate: LLCEstimate, rule: str) -> LLCEstimate:
+        exhausted = estimate.outcome is Outcome.BUDGET_EXHAUSTED
+        enough = exhausted and reached(estimate.llc, estimate.mcse, self._rel_tol)
         outcome = Outcome.CONVERGED if enough else estimate.outcome
         return dataclasses.replace(estimate, outcome=outcome, settings=estimate.settings | {"rule": rule})
 
-    def localized(decade: int) -> str:
-        return found_localization + (f", a {10**decade}th of it" if decade else "")
 
-    def on_plateau(factors: tuple[float, float], estimate: LLCEstimate, decade: int, within: str = "") -> LLCEstimate:
-        if factors is DOWN:
-            return named(estimate, f"n_beta = n/ln(n), with the LLC flat in localization{within}; {localized(decade)}")
-        times = f"{10**decade} " if decade else ""
-        return named(estimate, f"n_beta = {times}n/ln(n), from which on the LLC is flat{within}; {localized(0)}")
-
-    ladders = {UP: 0}
-    if _sharp(first) and abs(first.sensitivity_localization) > STEADY * first.llc and not hold_localization:
-        held, surely = (
-            min(
-                -first.sensitivity_localization - errors * first.sensitivity_localization_mcse,
-                first.sensitivity_n_beta - errors * first.sensitivity_n_beta_mcse,
-            )
-            / first.llc
-            for errors in (0, 2)
+def _ladders(first: LLCEstimate) -> dict[tuple[float, float], int]:
+    """Which ladders to climb, in their order, and the first decade of each after n/ln n."""
+    if abs(first.sensitivity_localization) <= STEADY * first.llc:
+        return {UP: 0}
+    held, surely = (
+        min(
+            -first.sensitivity_localization - errors * first.sensitivity_localization_mcse,
+            first.sensitivity_n_beta - errors * first.sensitivity_n_beta_mcse,
         )
-        ladders = {DOWN: _begin(held), UP: 0} if surely > HELD else {UP: 0, DOWN: 0}
-    tried: dict[tuple[float, float], dict[int, LLCEstimate]] = {}
-    ends: dict[tuple[float, float], str] = {}
-    for factors, begin in ladders.items():
-        tried[factors], decade, ends[factors] = climb(factors, begin)
-        if decade is not None:
-            return on_plateau(factors, tried[factors][decade], decade)
-    for factors, rungs in tried.items():
-        for decade, after in itertools.pairwise(rungs):
-            so_far = [rung for k, rung in rungs.items() if k <= after]
-            further = [rung for k, rung in rungs.items() if k > decade]
-            stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
-            if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
-                return on_plateau(factors, rungs[decade], decade, " within two errors")
-    decade = ladders[DOWN] if DOWN in tried and ladders[DOWN] in tried[DOWN] else 0
-    best = tried[DOWN][decade] if decade else first
-    return named(best, f"n_beta = n/ln(n), as no plateau was found ({ends[UP]}); {localized(decade)}")
+        / first.llc
+        for errors in (0, 2)
+    )
+    return {DOWN: _begin(held), UP: 0} if surely > HELD else {UP: 0, DOWN: 0}
+
+
+def _flat_within_two_errors(rungs: dict[int, LLCEstimate]) -> int | None:
+    for decade, after in itertools.pairwise(rungs):
+        so_far = [rung for k, rung in rungs.items() if k <= after]
+        further = [rung for k, rung in rungs.items() if k > decade]
+        stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
+        if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
+            return decade
+    return None
 
 
 def _begin(held: float) -> int:
