@@ -37,10 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "cost.json"
 CASES = {"realizable": "no label noise", "noise": "label noise, σ = 1"}
 SAMPLES, BATCH, CHAINS = 10_000, 512, 8
 SCALE = {"n_beta": SAMPLES / math.log(SAMPLES), "localization": 1.0}
-GRADIENTS = {
-    "realizable": [250 * 2**k for k in range(7)],
-    "noise": [250 * 2**k for k in range(6)],
-}  # of llckit, per chain
+GRADIENTS = [250 * 2**k for k in range(7)]  # of llckit, per chain
 GUIDED = 0.22  # of a gradient of all samples is what one of a guide takes, with its share of the energies
 STEPS, BURNIN = [250 * 2**k for k in range(6)], 0.2  # of the others, and the share that is warm-up
 STEP_SIZES = {"SGLD": [1e-6 * 2**k for k in range(6)], "RMSProp-SGLD": [2.5e-7 * 2**k for k in range(6)]}
@@ -78,11 +75,16 @@ def make_net(seed: int, case: str, widths: Sequence[int], rank: int) -> Net:
     return Net(weights, torch.linalg.multi_dot(weights[::-1]), x.float(), residual.float())
 
 
-def find_reference(net: Net, seed: int) -> dict[str, float]:
-    """E[nβ (L − L*)] from a long run on as few samples as x has columns, with the same second moments."""
-    # Residuals at the empirical minimum are orthogonal to x, so L − L* is the same without them.
+def condensed(net: Net) -> tuple[Tensor, Tensor]:
+    """As few samples as x has columns, with the same L − L(w*) at all weights."""
+    # It depends on second moments alone, and residuals at the empirical minimum are orthogonal to x.
     x = (torch.linalg.qr(net.x.double(), mode="r").R * math.sqrt(net.x.shape[1] / SAMPLES)).float()
-    run = net.estimate(x, x @ net.target.T, seed=1_000_003 + seed, **LONG_RUN)
+    return x, x @ net.target.T
+
+
+def find_reference(net: Net, seed: int) -> dict[str, float]:
+    """E[nβ (L − L*)] from a long run."""
+    run = net.estimate(*condensed(net), seed=1_000_003 + seed, **LONG_RUN)
     return {"value": run.llc, "mcse": run.mcse, "rhat": run.rhat, "virial": run.virial}
 
 
@@ -98,18 +100,19 @@ def samples_processed(estimate: lk.LLCEstimate, n: int) -> int:
 def run_llckit(net: Net, seed: int) -> list[dict[str, Any]]:
     """One estimate for every budget, each from scratch."""
     y, answers = net.x @ net.target.T, []
-    noisy = net.residual.shape[1] > 0
-    y = y + net.residual if noisy else y
+    y = y + net.residual if net.residual.shape[1] else y
 
     def estimate(budget: int) -> lk.LLCEstimate:  # which ends it, as its tolerance is out of reach
-        return net.estimate(net.x, y, num_chains=CHAINS, rel_tol=1e-6, max_grad_evals=budget, seed=seed)
+        return net.estimate(x, y, num_chains=CHAINS, rel_tol=1e-6, max_grad_evals=budget, seed=seed)
 
-    chosen = estimate(1).settings
-    share = GUIDED if chosen["batch_size"] is None and chosen["subset"] is None else 1
-    for budget in GRADIENTS["noise" if noisy else "realizable"]:
+    x, share = net.x, 1.0
+    choice = estimate(1).settings
+    if choice["batch_size"] is None and choice["subset"] is None:  # all samples: the same numbers from fewer
+        (x, y), share = condensed(net), GUIDED
+    for budget in GRADIENTS:
         found = estimate(int(share * budget))
         answer = {"samples": samples_processed(found, SAMPLES), "llc": finite(found.llc), "mcse": finite(found.mcse)}
-        answers.append(answer | {"outcome": found.outcome.value, "gradients": found.settings["gradients"]})
+        answers.append(answer | {"outcome": found.outcome.value, "gradients": choice["gradients"]})
     return answers
 
 
