@@ -19,7 +19,7 @@ SHIFT = 0.1  # how far below w* the subset's own minimum may lie, in units of th
 SATURATED = 0.01  # relative change of the effective dimension when the subset is doubled
 MINIBATCH = 512
 GUIDES = 1 / 8  # of all samples: gradients along a trajectory then cost about as much as the energy at its end
-PILOT, PILOT_GRADIENTS = 20, 1000  # steps of the warm-up, and draws after it, that show how well a guide does
+PILOT, PILOT_GRADIENTS = 40, 2000  # steps of the warm-up, and draws after it, that show how well a guide does
 FOLLOWED = 0.65  # acceptance of short trajectories below which long ones are hardly ever accepted
 
 
@@ -32,7 +32,7 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     noise it is in the hundreds. And its Hessian has the full one's rank, as far as doubling S can tell: the effective
     dimension Σ th/(th + γ), t = nβ, changes by 1 % at most. S has 512 samples, doubled as long as that is a quarter of
     all. Otherwise minibatches of an eighth of all samples (512 at least) guide trajectories that all samples accept or
-    reject (`Guide`), unless 20 short ones after a warm-up of 20 are accepted with a mean probability below 0.65: the
+    reject (`Guide`), unless 40 short ones after a warm-up of 40 are accepted with a mean probability below 0.65: the
     more weights the loss depends on, the further a minibatch strays, and all samples then cost less in the end. Where
     the loss has no behavioral counterpart minibatches of 512 are the gradients themselves, with a control variate.
 
