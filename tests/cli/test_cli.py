@@ -216,6 +216,25 @@ def test_ctrl_c_then_the_same_command(workplace, plain_training_script, tmp_path
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
+def test_ctrl_c_inside_a_finaliser_is_not_lost(monkeypatch, capsys):
+    class Dropping:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def work(_):
+        Dropping()
+        time.sleep(20)
+        return 0
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("llckit.cli.commands.info", work)
+        assert main(["info", "a.ckpts"]) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "interrupted" in capsys.readouterr().err
+
+
 def test_the_accuracy_of_a_bench_is_that_of_the_exact_cases():
     rows = [{"exact": 2.0, "llc": 2.0 * (1 + e), "z": z} for e, z in ((0.0, 0.0), (0.1, 1.0), (-0.3, -5.0))]
     found = _accuracy([*rows, {"exact": None, "llc": 9.0, "z": None}])
