@@ -4,8 +4,8 @@
 
 llckit with zero tuning beside SGLD and RMSProp-SGLD with six step sizes each, at nβ = n/ln n and γ = 1, 8 chains, the
 same 10 000 samples, without label noise and with it. Results are written after every net, and a second start goes on
-where the first one stopped; answers of llckit are found again where its sampling has changed since. Samples are per
-chain, without what L(w*) and the choice of settings take once for all.
+where the first one stopped, and adds budgets of llckit that are not there yet; its answers are found again where its
+sampling has changed since. Samples are per chain, without what L(w*) and the choice of settings take once for all.
 
 The samplers beside llckit: w ← w − ε/2 G (nβ ∇L_B + γ (w − w*)) + √(εG) η. For SGLD G = 1; for RMSProp-SGLD
 G = 1/(√v̂ + 0.1), v̂ = v/(1 − bᵗ), v ← b v + (1 − b) ∇L_B² from v = 1, b = 0.99. A draw has the excess
@@ -37,7 +37,8 @@ RESULTS = Path(__file__).parent / "results" / "cost.json"
 CASES = {"realizable": "no label noise", "noise": "label noise, σ = 1"}
 SAMPLES, BATCH, CHAINS = 10_000, 512, 8
 SCALE = {"n_beta": SAMPLES / math.log(SAMPLES), "localization": 1.0}
-GRADIENTS = [250 * 2**k for k in range(7)]  # of llckit, per chain
+GRADIENTS = {"realizable": [250 * 2**k for k in range(7)]}  # of llckit, per chain
+GRADIENTS["noise"] = [*GRADIENTS["realizable"], 32_000]  # warm-up takes more of them
 GUIDED = 0.22  # of a gradient of all samples is what one of a guide takes, with its share of the energies
 STEPS, BURNIN = [250 * 2**k for k in range(6)], 0.2  # of the others, and the share that is warm-up
 STEP_SIZES = {"SGLD": [1e-6 * 2**k for k in range(6)], "RMSProp-SGLD": [2.5e-7 * 2**k for k in range(6)]}
@@ -45,7 +46,7 @@ DECAY, EPS = 0.99, 0.1  # of RMSProp, as published
 LONG_RUN = {"num_chains": 64, "num_burnin": 300, "num_draws": 800, "max_grad_evals": 100_000}
 TOLERANCE, SHARE = 0.03, 0.9
 SLACK = 1.1  # the last trajectory exceeds a budget, so that budgets do not double exactly
-SETTINGS = {"gradients": GRADIENTS, "steps": STEPS, "step_sizes": STEP_SIZES, "scale": SCALE, "long_run": LONG_RUN}
+SETTINGS = {"steps": STEPS, "step_sizes": STEP_SIZES, "scale": SCALE, "long_run": LONG_RUN}
 COLORS, MARKERS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"), "o^<vs"
 
 
@@ -97,7 +98,7 @@ def samples_processed(estimate: lk.LLCEstimate, n: int) -> int:
     return samples
 
 
-def run_llckit(net: Net, seed: int) -> list[dict[str, Any]]:
+def run_llckit(net: Net, seed: int, budgets: Sequence[int]) -> list[dict[str, Any]]:
     """One estimate for every budget, each from scratch."""
     y, answers = net.x @ net.target.T, []
     y = y + net.residual if net.residual.shape[1] else y
@@ -109,7 +110,7 @@ def run_llckit(net: Net, seed: int) -> list[dict[str, Any]]:
     choice = estimate(1).settings
     if choice["batch_size"] is None and choice["subset"] is None:  # all samples: the same numbers from fewer
         (x, y), share = condensed(net), GUIDED
-    for budget in GRADIENTS:
+    for budget in budgets:
         found = estimate(int(share * budget))
         answer = {"samples": samples_processed(found, SAMPLES), "llc": finite(found.llc), "mcse": finite(found.mcse)}
         answers.append(answer | {"outcome": found.outcome.value, "gradients": choice["gradients"]})
@@ -175,10 +176,13 @@ def run_net(seed: int, case: str, known: dict[str, Any]) -> dict[str, Any]:
     net = make_net(seed, case, widths, rank)
     row = {"seed": seed, "version": VERSION, "widths": widths, "rank": rank, "llc": deep_linear_llc(widths, rank)[0]}
     row["seconds"] = {}
-    for tool, find in (("reference", find_reference), ("llckit", run_llckit), ("peers", run_langevin)):
+    for tool, find in (("reference", find_reference), ("peers", run_langevin)):
         start = time.perf_counter()
         row[tool] = known[tool] if tool in known else find(net, seed)
         row["seconds"][tool] = known.get("seconds", {}).get(tool) if tool in known else time.perf_counter() - start
+    earlier, start = known.get("llckit", []), time.perf_counter()
+    row["llckit"] = earlier + run_llckit(net, seed, GRADIENTS[case][len(earlier) :])
+    row["seconds"]["llckit"] = time.perf_counter() - start + (known["seconds"]["llckit"] if earlier else 0.0)
     return row
 
 
@@ -205,6 +209,8 @@ def summarize(nets: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return (np.abs(np.array(values, dtype=float).T / truth - 1) <= TOLERANCE).T  # None becomes NaN: not right
 
     own = [net["llckit"] for net in nets]
+    least = min(len(answers) for answers in own)
+    own = [answers[:least] for answers in own]  # while a budget is being added
     samples = np.mean([[answer["samples"] for answer in answers] for answers in own], 0).tolist()
     found = {"llckit, zero tuning": scored(samples, right([[[x["llc"] for x in answers]] for answers in own]))}
     spent = [float(BATCH * steps) for steps in STEPS]
@@ -240,7 +246,7 @@ def draw(cases: dict[str, Any], path: Path) -> None:
             axes.plot(np.array(x["samples"]) / 1e6, x["share"], label=tool, color=color, marker=marker)
         axes.axhline(SHARE, color="0.6", linestyle="--", linewidth=1)
         axes.set(title=title, xlabel="million samples per chain", xscale="log", ylim=(-0.03, 1.03))
-        axes.set_xticks([0.125, 0.25, 0.5, 1, 2, 4, 8], ["0.125", "0.25", "0.5", "1", "2", "4", "8"])
+        axes.set_xticks([0.125, 0.5, 2, 8, 32], ["0.125", "0.5", "2", "8", "32"])
         axes.minorticks_off()
         axes.grid(color="0.9", linewidth=0.6)
     panels[0].set_ylabel(f"share of nets within {TOLERANCE:.0%}")
@@ -268,11 +274,12 @@ def main() -> None:
     for case, seed in tqdm(asked, desc="nets", unit="net"):
         nets = cases.setdefault(case, {"nets": []})["nets"]
         here = {net["seed"]: net for net in nets}
-        if seed in here and here[seed]["version"] == VERSION:
+        valid = seed in here and here[seed]["version"] == VERSION
+        if valid and len(here[seed]["llckit"]) == len(GRADIENTS[case]):
             continue
         same = [net for other in cases.values() for net in other["nets"] if net["seed"] == seed]
         known = {"reference": same[0]["reference"]} if same else {}
-        known |= {key: here[seed][key] for key in ("peers", "seconds") if seed in here}
+        known |= {key: here[seed][key] for key in ("peers", "seconds", *["llckit"] * valid) if seed in here}
         here[seed] = run_net(seed, case, known)
         nets[:] = [here[seed] for seed in sorted(here)]
         cases[case]["summary"] = summarize(nets)
