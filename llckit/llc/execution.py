@@ -10,8 +10,17 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -132,7 +141,7 @@ def finish(jobs: Sequence[Job], executor: Executor, keep: Callable[[int, LLCEsti
         finally:
             for future in futures:
                 future.cancel()
-        lost += left[len(futures) :]
+        lost = left[len(futures) :] + lost  # what may have killed its worker comes last
         attempts = attempts + 1 if len(lost) == len(left) else 0
         if attempts == ATTEMPTS:
             raise EstimationError(
@@ -173,7 +182,8 @@ def _estimate(task: Task, job: Job) -> LLCEstimate:
     if abs(loss - job.loss) > SAME_LOSS * max(abs(loss), abs(job.loss)):
         raise InputError(
             f"step {job.step}: a worker on {socket.gethostname()} finds the loss {loss:.6g} where it is {job.loss:.6g} "
-            f"here; expected {job.task.name} to give the same data at every start and everywhere (seed random ones)"
+            f"here; expected {job.task.name} to give the same data at every start and everywhere (seed random ones; "
+            "where a module that it imports was edited, start the workers of a cluster again)"
         )
     settings = job.settings
     if job.sampler is not None:
@@ -183,7 +193,7 @@ def _estimate(task: Task, job: Job) -> LLCEstimate:
 
 
 class WorkerPool(Executor):
-    """Processes on this machine. A worker that is killed is replaced; none outlives this process.
+    """Processes on this machine. One that dies takes no other with it, and is replaced; none outlives this process.
 
     Args:
         workers: how many.
@@ -197,52 +207,59 @@ class WorkerPool(Executor):
             raise InputError(f"workers is {workers!r}; expected an integer >= 1")
         self._workers = workers
         self._threads = max(1, torch.get_num_threads() // workers)
-        self._pool: ProcessPoolExecutor | None = None
-        self._alive: Connection | None = None
+        self._running: _Running | None = None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run fn(*args, **kwargs) in a worker."""
-        with _no_interrupts():  # processes begin here, and have handlers of their own only a second later
-            try:
-                return self._running().submit(fn, *args, **kwargs)
-            except BrokenExecutor:
-                self.shutdown()
-                return self._running().submit(fn, *args, **kwargs)
+        if self._running is None:
+            self._running = _Running(self._workers, self._threads)
+        return self._running.dispatchers.submit(self._running.in_worker, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all workers, after what they are at if `wait`, else at once."""
-        pool, alive, self._pool, self._alive = self._pool, self._alive, None, None
-        if pool is None or alive is None:
-            return
-        if not wait:
-            alive.close()
-        pool.shutdown(wait=wait, cancel_futures=cancel_futures)
-        alive.close()
+        running, self._running = self._running, None
+        if running is not None:
+            running.end(wait=wait, cancel_futures=cancel_futures)
 
     def __exit__(self, kind: object, *error: object) -> None:
         """Wait for the workers, or end them where something went wrong here."""
         self.shutdown(wait=kind is None, cancel_futures=kind is not None)
 
-    def _running(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # forked children of a process with threads may hang
-            watched, self._alive = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(
-                self._workers, mp_context=context, initializer=_begin, initargs=(watched, self._threads)
+
+class _Running:
+    """A thread for every worker, which has it in a pool of its own: a pool whose worker dies ends all it has."""
+
+    def __init__(self, workers: int, threads: int) -> None:
+        resource_tracker.ensure_running()  # now, as its start lets interrupts through that a thread keeps out
+        self._context = multiprocessing.get_context("spawn")  # forked children of a process with threads may hang
+        self._watched, self._alive = self._context.Pipe(duplex=False)
+        self._threads, self._own = threads, threading.local()
+        self._pools: list[ProcessPoolExecutor] = []
+        self.dispatchers = ThreadPoolExecutor(workers)
+
+    def in_worker(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do that in this thread's worker, which begins with its first work and after one that died."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as in its worker: the main thread gets them
+        if getattr(self._own, "pool", None) is None:
+            self._own.pool = ProcessPoolExecutor(
+                1, mp_context=self._context, initializer=_begin, initargs=(self._watched, self._threads)
             )
-        return self._pool
+            self._pools.append(self._own.pool)
+        try:
+            return self._own.pool.submit(fn, *args, **kwargs).result()
+        except BrokenExecutor:
+            self._pools.remove(self._own.pool)
+            self._own.pool = None
+            raise
 
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can handlers be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def end(self, *, wait: bool, cancel_futures: bool) -> None:
+        """End all; what is called once."""
+        if not wait:
+            self._alive.close()
+        self.dispatchers.shutdown(wait=wait, cancel_futures=cancel_futures)
+        for pool in list(self._pools):
+            pool.shutdown(wait=wait)
+        self._alive.close()
 
 
 @contextmanager
@@ -256,12 +273,19 @@ def dask_executor(address: str) -> Iterator[Executor]:
         The executor.
 
     Raises:
-        InputError: the extra is not installed, or no scheduler answers.
+        InputError: the extra is not installed, no address, or no scheduler answers.
+        EstimationError: the cluster gives up while it is in use.
     """
     try:
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
+        from distributed.scheduler import KilledWorker
     except ImportError as error:
         raise InputError(f"a Dask cluster needs distributed ({error}); pip install 'llckit[dask]'") from error
+    try:
+        get_address_host_port(address)
+    except ValueError as error:
+        raise InputError(f"scheduler is {address!r} ({error}); expected an address such as tcp://host:8786") from error
     try:
         client = Client(address, set_as_default=False, timeout=SCHEDULER_SECONDS)
     except (OSError, ValueError) as error:
@@ -270,12 +294,19 @@ def dask_executor(address: str) -> Iterator[Executor]:
             "worker ADDRESS"
         ) from error
     with client:
-        yield client.get_executor(pure=False)
+        if not client.scheduler_info()["workers"]:
+            warnings.warn(f"no workers are at {address} yet; start some with: dask worker ADDRESS", stacklevel=3)
+        try:
+            yield client.get_executor(pure=False)
+        except (CancelledError, KilledWorker) as error:
+            raise EstimationError(
+                f"the cluster at {address} gave up ({error or type(error).__name__}): its scheduler has ended, or a "
+                "checkpoint kills its workers (memory may be short). What is finished is kept"
+            ) from error
 
 
 def _begin(watched: Connection, threads: int) -> None:
-    """A worker's first act: leave interruptions to the parent, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker's first act: end with its parent."""
     torch.set_num_threads(threads)
 
     def wait_for_end() -> None:

@@ -33,8 +33,9 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     dimension Σ th/(th + γ), t = nβ, changes by 1 % at most. S has 512 samples, doubled as long as that is a quarter of
     all. Otherwise minibatches of an eighth of all samples (512 at least) guide trajectories that all samples accept or
     reject (`Guide`), unless 40 short ones after a warm-up of 40 are accepted with a mean probability below 0.65: the
-    more weights the loss depends on, the further a minibatch strays, and all samples then cost less in the end. Where
-    the loss has no behavioral counterpart minibatches of 512 are the gradients themselves, with a control variate.
+    more weights the loss depends on, the further a minibatch strays, and all samples then cost less in the end. That
+    trial takes 2000 gradients a chain at most, beside `max_grad_evals`. Where the loss has no behavioral counterpart
+    minibatches of 512 are the gradients themselves, with a control variate.
 
     Args:
         task: model, data and loss.

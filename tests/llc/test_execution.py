@@ -112,10 +112,10 @@ def test_a_dask_cluster_gives_the_same_curve(tmp_path, reference, serial, capsys
 
 
 class Cluster:
-    """A Dask scheduler and two workers, each a process of its own."""
+    """A Dask scheduler and workers, each a process of its own."""
 
-    def __init__(self, folder):
-        self._folder = folder
+    def __init__(self, folder, workers=2):
+        self._folder, self._workers = folder, workers
 
     def _start(self, *words):
         with open(self._folder / f"{words[0]}-{len(self._all)}.log", "w") as log:
@@ -127,14 +127,36 @@ class Cluster:
         file = self._folder / "scheduler.json"
         self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         wait_until(file.exists, 60)
-        for _ in range(2):
+        for _ in range(self._workers):
             self._start("worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny")
         return json.loads(file.read_text())["address"]
+
+    def end_scheduler(self):
+        self._all[0].kill()
 
     def __exit__(self, *error):
         for process in reversed(self._all):
             process.kill()
             process.wait()
+
+
+def test_a_cluster_without_workers_or_that_ends_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "SCHEDULER_SECONDS", 2)
+    cluster = Cluster(tmp_path, workers=0)
+
+    def lose_the_scheduler(address):
+        with dask_executor(address) as executor:
+            future = executor.submit(time.sleep, 60)
+            cluster.end_scheduler()
+            future.result()
+
+    with cluster as address, pytest.warns(UserWarning, match="no workers are at tcp"):
+        check_gives_up(lose_the_scheduler, address)
+
+
+def check_gives_up(use, address):
+    with pytest.raises(lk.EstimationError, match="gave up"):
+        use(address)
 
 
 def wait_until(true, seconds):
@@ -165,6 +187,34 @@ def test_a_worker_that_is_killed_loses_only_what_it_was_at(tmp_path, reference, 
     killer.join()
     assert killed
     assert_same(found, serial)
+
+
+def test_a_worker_that_dies_takes_no_other_with_it():
+    with WorkerPool(2) as pool:
+        other, dying = pool.submit(time.sleep, 1), pool.submit(signal.raise_signal, signal.SIGKILL)
+        assert isinstance(dying.exception(), BrokenExecutor)
+        assert other.exception() is None
+        replaced = {pool.submit(os.getpid).result() for _ in range(4)}
+    assert os.getpid() not in replaced
+
+
+def test_ctrl_c_while_workers_begin_ends_all_of_them(tmp_path, reference):
+    store = new_store(tmp_path / "run.ckpts")
+    words = ["estimate", str(store.path), "--task", reference, "--n-beta", "40", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llckit.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_until(lambda: len(in_session(process.pid)) >= 3, 60)  # with what tracks resources: the first has just begun
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, stderr
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    wait_until(lambda: not in_session(process.pid), 30)
 
 
 class Broken(Executor):
@@ -343,3 +393,10 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path, reference, monkeypatch
     store = new_store(tmp_path / "run.ckpts")
     assert main(["estimate", str(store.path), "--task", reference, "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "http://127.0.0.1:1"])
+def test_a_scheduler_without_an_address_is_refused_at_once(tmp_path, reference, address, capsys):
+    store = new_store(tmp_path / "run.ckpts")
+    assert main(["estimate", str(store.path), "--task", reference, "--scheduler", address]) == 2
+    assert "expected an address such as tcp://host:8786" in capsys.readouterr().err
