@@ -253,7 +253,7 @@ class _Running:
             raise
 
     def end(self, *, wait: bool, cancel_futures: bool) -> None:
-        """End all; what is called once."""
+        """End all workers; nothing can be submitted afterwards."""
         if not wait:
             self._alive.close()
         self.dispatchers.shutdown(wait=wait, cancel_futures=cancel_futures)
@@ -300,8 +300,8 @@ def dask_executor(address: str) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
         except (CancelledError, KilledWorker) as error:
             raise EstimationError(
-                f"the cluster at {address} gave up ({error or type(error).__name__}): its scheduler has ended, or a "
-                "checkpoint kills its workers (memory may be short). What is finished is kept"
+                f"the cluster at {address} gave up ({str(error) or type(error).__name__}): its scheduler has ended, or "
+                "a checkpoint kills its workers (memory may be short). What is finished is kept"
             ) from error
 
 

@@ -155,7 +155,7 @@ def test_a_cluster_without_workers_or_that_ends_says_so(tmp_path, monkeypatch):
 
 
 def check_gives_up(use, address):
-    with pytest.raises(lk.EstimationError, match="gave up"):
+    with pytest.raises(lk.EstimationError, match=r"gave up \(\w"):
         use(address)
 
 
@@ -189,15 +189,6 @@ def test_a_worker_that_is_killed_loses_only_what_it_was_at(tmp_path, reference, 
     assert_same(found, serial)
 
 
-def test_a_worker_that_dies_takes_no_other_with_it():
-    with WorkerPool(2) as pool:
-        other, dying = pool.submit(time.sleep, 1), pool.submit(signal.raise_signal, signal.SIGKILL)
-        assert isinstance(dying.exception(), BrokenExecutor)
-        assert other.exception() is None
-        replaced = {pool.submit(os.getpid).result() for _ in range(4)}
-    assert os.getpid() not in replaced
-
-
 def test_ctrl_c_while_workers_begin_ends_all_of_them(tmp_path, reference):
     store = new_store(tmp_path / "run.ckpts")
     words = ["estimate", str(store.path), "--task", reference, "--n-beta", "40", "--workers", "2"]
@@ -208,7 +199,7 @@ def test_ctrl_c_while_workers_begin_ends_all_of_them(tmp_path, reference):
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_until(lambda: len(in_session(process.pid)) >= 3, 60)  # with what tracks resources: the first has just begun
+    wait_until(lambda: len(in_session(process.pid)) >= 2, 60)  # with what tracks resources: workers are about to begin
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 1, stderr
