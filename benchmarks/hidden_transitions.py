@@ -92,7 +92,7 @@ def exact_llc(times: Array, n_beta: float, localization: float) -> tuple[Array, 
     in closed form. All times see the same random numbers, so that λ̂ is smooth in time.
 
     Args:
-        times: steps, shape (times,).
+        times: Steps, shape (times,).
         n_beta: nβ.
         localization: γ.
 

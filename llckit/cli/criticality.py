@@ -56,7 +56,7 @@ def read_runs(path: str) -> dict[str, np.ndarray]:
         Arrays by name.
 
     Raises:
-        InputError: it cannot be read, or a column is missing, unknown or no numbers.
+        InputError: It cannot be read, or a column is missing, unknown or no numbers.
     """
     names, rows = read_table(path)
     expected = f"size, control and any of {', '.join(OBSERVABLES)}, each with its _se"

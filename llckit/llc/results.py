@@ -20,7 +20,7 @@ class Results:
     """The estimates of a store: small JSON documents by key, each written whole or not at all.
 
     Args:
-        store: whose they are.
+        store: Whose they are.
     """
 
     def __init__(self, store: CheckpointStore) -> None:

@@ -22,11 +22,11 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure to a new file.
 
     Args:
-        figure: any matplotlib figure.
-        path: ends in .png, .svg or .pdf.
+        figure: Any matplotlib figure.
+        path: Ends in .png, .svg or .pdf.
 
     Raises:
-        InputError: another ending, a file that exists, or a folder that does not.
+        InputError: Another ending, a file that exists, or a folder that does not.
     """
     path = check_new_file(path, FIGURE_ENDINGS)
     image = io.BytesIO()
@@ -38,14 +38,14 @@ def check_new_file(path: str | os.PathLike[str], endings: Sequence[str] = FIGURE
     """Refuse, before any work, a path that cannot be written later.
 
     Args:
-        path: where a file is to be.
-        endings: the endings it may have, such as ".png".
+        path: Where a file is to be.
+        endings: The endings it may have, such as ".png".
 
     Returns:
         The path.
 
     Raises:
-        InputError: an ending that is not among `endings`, a file that exists, or a folder that does not.
+        InputError: An ending that is not among `endings`, a file that exists, or a folder that does not.
     """
     path = Path(path)
     if path.suffix.lower() not in endings:
@@ -63,11 +63,11 @@ def write_new_file(path: Path, content: bytes) -> None:
     """Write a file that must not exist yet.
 
     Args:
-        path: the file.
-        content: its bytes.
+        path: The file.
+        content: Its bytes.
 
     Raises:
-        InputError: it exists by now, or its folder does not let us write.
+        InputError: It exists by now, or its folder does not let us write.
     """
     try:
         with path.open("xb") as file:
