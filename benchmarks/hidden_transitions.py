@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.plotting import plot_curve, save_figure
 from llckit.toys import TrainingRun, deep_linear_llc, modular_addition, staircase, staircase_rise, train
 from llckit.toys.training import STAIRCASE_MODES, STAIRCASE_START, STAIRCASE_WIDTHS

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from llckit.errors import InputError
 from llckit.llc.outcome import LLCEstimate, Outcome
+from llckit.tables import read_table, table_column, write_table
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = (
@@ -218,80 +217,3 @@ def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
         if all(value is None or isinstance(value, bool | int | float) for value in values):
             columns[name] = [math.nan if value is None else float(value) for value in values]  # pyright: ignore
     return {name: np.array(values) for name, values in columns.items() if not np.isnan(values).all()}
-
-
-def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Read comma-separated values with a header.
-
-    Args:
-        path: A text file.
-
-    Returns:
-        The names of the columns, and one dictionary a row.
-
-    Raises:
-        InputError: There is no such file, or it is no such table.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            return names, list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
-        raise InputError(f"{path} cannot be read: {reason}") from error
-
-
-def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
-    """One column of what `read_table` read, as numbers; an empty cell is NaN.
-
-    Args:
-        path: The file, for the message.
-        rows: Its rows.
-        name: Of the column.
-
-    Returns:
-        Shape (rows,).
-
-    Raises:
-        InputError: A cell holds no number.
-    """
-    return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
-
-
-def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
-    """Write columns of equal length as CSV with a header; a NaN is an empty cell.
-
-    Args:
-        path: A new file.
-        columns: Values by name.
-
-    Raises:
-        InputError: The file exists, or its folder does not.
-    """
-    try:
-        with Path(path).open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
-    except FileExistsError as error:
-        raise InputError(f"{path} exists already; choose another name or remove it") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(float(value))
-    return value
-
-
-def _number(cell: str | None, path: object, line: int, name: str) -> float:
-    text = (cell or "").strip()
-    if not text:
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{path}, line {line}: column {name} holds {text!r}; expected a number") from None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.curve import LLCCurve, read_table, table_column, write_table
+from llckit.llc.curve import LLCCurve
+from llckit.tables import read_table, table_column, write_table
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from llckit.files import check_new_file, write_new_file
 from llckit.llc import LLCCurve, Spectrogram
-from llckit.plotting import check_new_file, is_doubtful, write_new_file
+from llckit.plotting import is_doubtful
 from llckit.report.cells import number, step_cell
 from llckit.report.diagnostics import diagnostics_section, settings_section
 from llckit.report.exponents import exponents_section

@@ -1,40 +1,18 @@
-"""New files: refused before any work where they cannot be written, and never written over."""
+"""New files, refused before any work where they cannot be written, and files replaced whole or not at all."""
 
 from __future__ import annotations
 
-import io
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from llckit.errors import InputError
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["check_new_file", "replace_file", "sync", "write_new_file"]
 
 
-FIGURE_ENDINGS = (".png", ".svg", ".pdf")
-DOTS_PER_INCH = 200  # of a PNG
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a new file.
-
-    Args:
-        figure: Any matplotlib figure.
-        path: Ends in .png, .svg or .pdf.
-
-    Raises:
-        InputError: Another ending, a file that exists, or a folder that does not.
-    """
-    path = check_new_file(path, FIGURE_ENDINGS)
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
-    write_new_file(path, image.getvalue())
-
-
-def check_new_file(path: str | os.PathLike[str], endings: Sequence[str] = FIGURE_ENDINGS) -> Path:
+def check_new_file(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
     """Refuse, before any work, a path that cannot be written later.
 
     Args:
@@ -76,3 +54,31 @@ def write_new_file(path: Path, content: bytes) -> None:
         raise InputError(f"{path} exists already; choose another name or remove it") from error
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, so that readers find the old content or the new one, also after a crash.
+
+    Args:
+        path: The file; its folder must exist.
+        content: Its bytes.
+    """
+    temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
+    with open(temporary, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable.
+
+    Args:
+        path: The file or folder.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
