@@ -33,7 +33,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.geometry import relative_complexity
 from llckit.toys.training import squared_error
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.geometry.rank import MEMORY, find_rank, hessian_rank, make_task
 from llckit.llc import point as unit
 from llckit.toys import LinearNet, Quadratic, Toy, catalog, two_layer_llc

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.llc.run import VERSION
 from llckit.toys.linear_nets import deep_linear_llc, deepest_point, random_widths
 from llckit.toys.training import squared_error

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.toys import catalog
 
 RESULTS = Path(__file__).parent / "results" / "coverage.json"

@@ -73,11 +73,11 @@ def run_chains(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     """Run `sample` of devinterp with one of its samplers, all chains in one batch.
 
     Args:
-        toy: model, data and loss.
-        request: method ("sgld" or "rmsprop_sgld"), step_size, n_beta, localization, chains, burnin, draws, seed.
+        toy: Model, data and loss.
+        request: Method ("sgld" or "rmsprop_sgld"), step_size, n_beta, localization, chains, burnin, draws, seed.
 
     Returns:
-        llc, std_error (spread over chains / √chains), seconds; both None if a chain diverged.
+        Llc, std_error (spread over chains / √chains), seconds; both None if a chain diverged.
     """
     import devinterp.optim as optim  # pyright: ignore[reportMissingImports]
 
@@ -112,11 +112,11 @@ def run_published(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     gradient does.
 
     Args:
-        toy: one of the fourteen.
+        toy: One of the fourteen.
         request: n_beta.
 
     Returns:
-        llc, std_error, seconds, and seconds_own_loader, extrapolated from one chain of 100 steps.
+        Llc, std_error, seconds, and seconds_own_loader, extrapolated from one chain of 100 steps.
     """
     from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
     from devinterp.slt.llc import LLCEstimator  # pyright: ignore[reportMissingImports]
@@ -146,11 +146,11 @@ def run_blocks(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     and every chain has its own.
 
     Args:
-        toy: a linear net with its samples.
+        toy: A linear net with its samples.
         request: step_size, n_beta, localization, chains, batch (None for the full loss), draws, seed.
 
     Returns:
-        blocks: nβ (L(w) − L(w*)), means over 1/400 of the draws, shape (400, chains).
+        Blocks: nβ (L(w) − L(w*)), means over 1/400 of the draws, shape (400, chains).
     """
     from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
 
@@ -180,11 +180,11 @@ def time_loops(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     """What one step of one chain costs devinterp, which runs chains one after another: the best of three runs each.
 
     Args:
-        toy: model, data and loss.
-        request: as for `run_blocks`, but for chains and draws.
+        toy: Model, data and loss.
+        request: As for `run_blocks`, but for chains and draws.
 
     Returns:
-        ready: seconds, the batch being in memory; loader: from a shuffling DataLoader; loss: L(w*).
+        Ready: seconds, the batch being in memory; loader: from a shuffling DataLoader; loss: L(w*).
     """
     from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
 
@@ -207,8 +207,8 @@ def time_step(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     """What one step of one chain costs devinterp when chains are run one by one, as it runs them.
 
     Args:
-        toy: model, data and loss.
-        request: as for `run_chains`.
+        toy: Model, data and loss.
+        request: As for `run_chains`.
 
     Returns:
         seconds_a_step, and loss, L(w*), by which the asker knows that both tools have the same model.
@@ -242,13 +242,13 @@ def run_sampler(
     """Devinterp's `sample`, as it is called here throughout.
 
     Args:
-        model: at w*.
-        loader: gives batches.
+        model: At w*.
+        loader: Gives batches.
         evaluate: (model, batch) -> loss.
-        callbacks: called with every draw.
-        method: one of devinterp's optimizers.
+        callbacks: Called with every draw.
+        method: One of devinterp's optimizers.
         request: step_size, localization, n_beta, draws, burnin, seed.
-        chains: how many, one after another.
+        chains: How many, one after another.
     """
     from devinterp.slt.sampler import sample  # pyright: ignore[reportMissingImports]
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from llckit import hyperscaling_test, toys
-from llckit.cli.commands import environment
 from llckit.criticality import bimodality
+from llckit.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "exponents.json"
 NAMES = ("order_parameter", "susceptibility", "binder", "specific_heat")

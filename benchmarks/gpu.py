@@ -32,7 +32,7 @@ from step_cost import Case, cases
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.posterior import LocalPosterior
 from llckit.sampling import Sampler, sample
 from llckit.toys import modular_addition, train

@@ -44,9 +44,9 @@ import torch
 from numpy.typing import NDArray
 
 from llckit import InputError, finite_size_scaling, hyperscaling_test
-from llckit.cli.commands import environment
 from llckit.criticality import HyperscalingTest, bimodality, transition_order
 from llckit.criticality.order import measured_bimodality
+from llckit.environment import environment
 from llckit.plotting import plot_collapse
 from llckit.toys import grokking_runs
 

@@ -35,7 +35,7 @@ from step_cost import Case, mlp
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.plotting import save_figure
 from llckit.plotting.style import COLORS, MARKERS, TEXT, WIDTH, new_figure
 from llckit.posterior import LocalPosterior

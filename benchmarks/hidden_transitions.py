@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.plotting import plot_curve, save_figure
 from llckit.toys import TrainingRun, deep_linear_llc, modular_addition, staircase, staircase_rise, train
 from llckit.toys.training import STAIRCASE_MODES, STAIRCASE_START, STAIRCASE_WIDTHS
@@ -92,7 +92,7 @@ def exact_llc(times: Array, n_beta: float, localization: float) -> tuple[Array, 
     in closed form. All times see the same random numbers, so that λ̂ is smooth in time.
 
     Args:
-        times: steps, shape (times,).
+        times: Steps, shape (times,).
         n_beta: nβ.
         localization: γ.
 

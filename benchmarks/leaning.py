@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.toys import Toy, catalog
 
 RESULTS = Path(__file__).parent / "results" / "leaning.json"

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.posterior import LocalPosterior
 from llckit.sampling import Sampler, sample
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.toys.linear_nets import deep_linear_llc, deepest_point
 from llckit.toys.training import squared_error
 

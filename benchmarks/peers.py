@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.posterior import LocalPosterior
 
 RESULTS = Path(__file__).parent / "results" / "peers.json"

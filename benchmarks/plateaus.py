@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.toys import Toy, catalog
 
 RESULTS = Path(__file__).parent / "results" / "plateaus.json"

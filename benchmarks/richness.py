@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.geometry import effective_rank, gradient_gram
 from llckit.plotting import save_figure
 from llckit.plotting.style import new_figure

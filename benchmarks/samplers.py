@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.llc.settings import choose_scale
 from llckit.posterior import Energy, LocalPosterior
 from llckit.sampling import Info, Noise, Sampler, sample

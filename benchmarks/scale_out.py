@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 import llckit as lk
-from llckit.cli.commands import environment
 from llckit.cli.demo import grokking_task
+from llckit.environment import environment
 from llckit.llc.execution import WorkerPool
 from llckit.toys import modular_addition, train
 

@@ -33,8 +33,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from llckit.cli.commands import environment
 from llckit.criticality import compare_scaling_functions
+from llckit.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "scaling_functions.json"
 Array = NDArray[np.float64]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.plotting import plot_spectrogram, save_figure
 from llckit.toys import modular_addition, train
 

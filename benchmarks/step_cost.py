@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.posterior import LocalPosterior, saved_bytes
 from llckit.posterior.rows import is_batched
 from llckit.sampling import Sampler, sample

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.errors import InputError
 from llckit.store import CheckpointStore
 

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.errors import InputError
 from llckit.store import CheckpointStore
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.toys import modular_addition, train
 
 RESULTS = Path(__file__).parent / "results" / "store_throughput.json"

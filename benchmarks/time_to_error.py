@@ -39,7 +39,7 @@ from devinterp_cases import condensed, deep_net, own_cases
 from tqdm import tqdm
 
 import llckit as lk
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.posterior import LocalPosterior, curvature
 from llckit.toys import Toy
 

@@ -37,7 +37,7 @@ from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from tqdm import tqdm
 
 from llckit import detect_transitions
-from llckit.cli.commands import environment
+from llckit.environment import environment
 from llckit.transitions.scores import scores
 from llckit.transitions.synthetic import Planted, SyntheticCurve, random_planted, random_trend
 

@@ -9,8 +9,9 @@ import pytest
 
 from llckit import detect_across_scales, hyperscaling_test
 from llckit.errors import InputError
+from llckit.files import check_new_file
 from llckit.llc import LLCCurve, Outcome, Spectrogram
-from llckit.plotting import check_new_file, plot_collapse, plot_curve, plot_spectrogram, save_figure
+from llckit.plotting import FIGURE_ENDINGS, plot_collapse, plot_curve, plot_spectrogram, save_figure
 from llckit.toys import curie_weiss
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "lr_transformer.csv"
@@ -192,8 +193,8 @@ def test_paths_that_cannot_be_written_are_refused(tmp_path):
         ("link.png", "exists already"),
     ):
         with pytest.raises(InputError, match=message):
-            check_new_file(tmp_path / name)
-    assert check_new_file(str(tmp_path / "plot.png")) == tmp_path / "plot.png"
+            check_new_file(tmp_path / name, FIGURE_ENDINGS)
+    assert check_new_file(str(tmp_path / "plot.png"), FIGURE_ENDINGS) == tmp_path / "plot.png"
 
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):

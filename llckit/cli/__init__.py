@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: words after `llckit`; None takes the program's own.
+        argv: Words after `llckit`; None takes the program's own.
 
     Returns:
         The exit code.

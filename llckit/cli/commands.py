@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import sys
 import time
 from argparse import Namespace
 from collections import Counter
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
+from llckit.environment import environment
 from llckit.errors import InputError
+from llckit.files import check_new_file
 from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves, read_curve
 from llckit.llc.execution import WorkerPool, dask_executor
 from llckit.llc.outcome import Z95
-from llckit.plotting import check_new_file, plot_curve, plot_spectrogram, save_figure
+from llckit.plotting import FIGURE_ENDINGS, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
 from llckit.report import free_energy, write_report
 from llckit.store import CheckpointStore, import_checkpoints
@@ -117,7 +116,7 @@ def estimate(arguments: Namespace) -> int:
     if arguments.out is not None:
         check_new_file(arguments.out, [".csv"])
     if arguments.plot is not None:
-        check_new_file(arguments.plot)
+        check_new_file(arguments.plot, FIGURE_ENDINGS)
     store = CheckpointStore(arguments.store, create=False)
     task = load_task(arguments.task, compile=arguments.compile)
     if arguments.params is not None:
@@ -155,7 +154,7 @@ def _executor(arguments: Namespace) -> AbstractContextManager[Executor | None]:
 def detect(arguments: Namespace) -> int:
     """`llckit detect CURVE.csv`: the transitions of a curve, or of a spectrogram across its scales."""
     if arguments.plot is not None:
-        check_new_file(arguments.plot)
+        check_new_file(arguments.plot, FIGURE_ENDINGS)
     curve = read_curve(arguments.curve)
     if isinstance(curve, Spectrogram):
         return _detect_across_scales(curve, arguments)
@@ -295,17 +294,6 @@ def _accuracy(rows: list[dict[str, Any]]) -> dict[str, float]:
         "worst": max(errors),
         "covered": float(np.mean([abs(row["z"]) <= Z95 for row in rows])),
     }
-
-
-def environment() -> dict[str, Any]:
-    """What a benchmark ran with, for its JSON."""
-    names = ("llckit", "torch", "numpy", "scipy")
-    versions = {name: metadata.version(name) for name in names}
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-    } | versions
 
 
 def print_curve(curve: LLCCurve) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 from llckit.criticality import HyperscalingTest, hyperscaling_test
 from llckit.criticality.order import OBSERVABLES
 from llckit.errors import InputError
+from llckit.files import check_new_file
 from llckit.llc.curve import read_table, table_column
-from llckit.plotting import check_new_file, plot_collapse, save_figure
+from llckit.plotting import FIGURE_ENDINGS, plot_collapse, save_figure
 
 EXPONENTS = {
     "critical_point": "critical point",
@@ -29,7 +30,7 @@ EXPONENTS = {
 def criticality(arguments: Namespace) -> int:
     """`llckit criticality RUNS.csv`: exponents, and whether ν* = 2 - α."""
     if arguments.plot is not None:
-        check_new_file(arguments.plot)
+        check_new_file(arguments.plot, FIGURE_ENDINGS)
     data = read_runs(arguments.runs)
     test = hyperscaling_test(
         size=data["size"],
@@ -56,7 +57,7 @@ def read_runs(path: str) -> dict[str, np.ndarray]:
         Arrays by name.
 
     Raises:
-        InputError: it cannot be read, or a column is missing, unknown or no numbers.
+        InputError: It cannot be read, or a column is missing, unknown or no numbers.
     """
     names, rows = read_table(path)
     expected = f"size, control and any of {', '.join(OBSERVABLES)}, each with its _se"

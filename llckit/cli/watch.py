@@ -52,8 +52,8 @@ class News:
     """What has been told about the transitions of a growing curve.
 
     Args:
-        axis: as for `detect_transitions`.
-        false_boundaries: likewise; the bound is that of one look, and a run is looked at often.
+        axis: As for `detect_transitions`.
+        false_boundaries: Likewise; the bound is that of one look, and a run is looked at often.
     """
 
     def __init__(self, axis: Literal["log", "linear"] = "log", false_boundaries: float = FALSE_BOUNDARIES) -> None:

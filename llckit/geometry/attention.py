@@ -22,16 +22,16 @@ class Heads(NamedTuple):
     """Where the heads of one projection lie in its parameters.
 
     Attributes:
-        weight: name of the matrix.
-        bias: name of the vector, or None. Of the output projection it belongs to no head.
-        number: of heads.
-        size: units of a head, d_k or d_v.
-        dim: the matrix's dimension along which these units lie: of an `nn.Linear` 0 for queries, keys and values and 1
+        weight: Name of the matrix.
+        bias: Name of the vector, or None. Of the output projection it belongs to no head.
+        number: Of heads.
+        size: Units of a head, d_k or d_v.
+        dim: The matrix's dimension along which these units lie: of an `nn.Linear` 0 for queries, keys and values and 1
             for the output.
-        start: where the first head begins, in a matrix that several projections share.
-        step: from one head to the next where projections take turns, which then begin at a multiple of it; None for
+        start: Where the first head begins, in a matrix that several projections share.
+        step: From one head to the next where projections take turns, which then begin at a multiple of it; None for
             `size`.
-        bias_start: where it begins in the bias; None for `start`.
+        bias_start: Where it begins in the bias; None for `start`.
     """
 
     weight: str
@@ -82,14 +82,14 @@ def attention_symmetries(
         key: W_K, b_K.
         value: W_V, b_V.
         output: W_O, b_O, with as many heads as queries.
-        rotary: whether positions rotate queries and keys, or anything else lies between them and their product: then
+        rotary: Whether positions rotate queries and keys, or anything else lies between them and their product: then
             nothing is said of GL_{d_k} and of b_K.
 
     Returns:
         The symmetries of each head, then the permutations of heads.
 
     Raises:
-        InputError: numbers or sizes of heads do not fit.
+        InputError: Numbers or sizes of heads do not fit.
     """
     counts = (query.number, key.number, value.number, output.number)
     fits = (
@@ -137,8 +137,8 @@ def attention_in(module: nn.Module, prefix: str) -> list[Symmetry]:
     """The symmetries of a module if it is an attention layer that is known.
 
     Args:
-        module: any.
-        prefix: of its parameters' names in the model.
+        module: Any.
+        prefix: Of its parameters' names in the model.
 
     Returns:
         The symmetries; none for anything else.

@@ -34,16 +34,16 @@ class Bracket:
         upper: ½ (dim − orbit_dim), at a kink dim − orbit_dim.
         lower_finite: ½ Σ nβh/(nβh + γ) over the `rank` eigenvalues h that count, the part of the estimate at this nβ
             and γ that the quadratic directions supply; None if no nβ was given.
-        rank: how many eigenvalues count, see `Rank`.
-        rank_is_exact: whether no more do; False for a lower bound, which keeps `lower` valid, only weaker.
-        orbit_dim: dimension of the symmetry orbit through w*; 0 where no symmetry is known, and for some large nets a
+        rank: How many eigenvalues count, see `Rank`.
+        rank_is_exact: Whether no more do; False for a lower bound, which keeps `lower` valid, only weaker.
+        orbit_dim: Dimension of the symmetry orbit through w*; 0 where no symmetry is known, and for some large nets a
             lower bound, which keeps `upper` valid, only weaker (see `orbit_dim`).
-        dim: number of sampled parameters.
-        eigenvalues: of ∇²L(w*), ascending, float64, in the loss's unit, shape (dim,) up to 3000 parameters, and above
+        dim: Number of sampled parameters.
+        eigenvalues: Of ∇²L(w*), ascending, float64, in the loss's unit, shape (dim,) up to 3000 parameters, and above
             the Ritz values found, shape (found,); 0 or missing along the orbit, where the curvature of an approximate
             minimum is the gradient's doing.
         grad_norm: ‖∇L(w*)‖.
-        note: how the eigenvalues were found, in words.
+        note: How the eigenvalues were found, in words.
     """
 
     lower: float
@@ -77,20 +77,20 @@ def bracket(
     near w*, which regularisation, for one, breaks.
 
     Args:
-        model: the architecture at w*, of any size.
-        data: as for `Task`; for population losses anything with two or more samples.
+        model: The architecture at w*, of any size.
+        data: As for `Task`; for population losses anything with two or more samples.
         loss_fn: `loss_fn(model, batch)`, twice differentiable, able to work in float64 where `double` is.
         n_beta: nβ, for `lower_finite`.
         localization: γ >= 0, for `lower_finite`.
-        double: whether to work in float64; None does so up to 3000 parameters.
-        max_bytes: of the vectors kept above 3000 parameters; the more, the larger a rank can be counted.
-        progress: whether a bar is shown (on a terminal).
+        double: Whether to work in float64; None does so up to 3000 parameters.
+        max_bytes: Of the vectors kept above 3000 parameters; the more, the larger a rank can be counted.
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         Both bounds and what they are made of.
 
     Raises:
-        InputError: impossible nβ or γ, a loss that is not finite or not twice differentiable, `max_bytes` that hold no
+        InputError: Impossible nβ or γ, a loss that is not finite or not twice differentiable, `max_bytes` that hold no
             four vectors, or anything that `Task` refuses.
     """
     if n_beta is not None and not (isinstance(n_beta, Real) and math.isfinite(n_beta) and n_beta > 0):
@@ -130,10 +130,10 @@ class Expansion(NamedTuple):
 
     Attributes:
         gradient: g, float64, shape (dim,).
-        values: eigenvalues of H, ascending, float64, shape (dim,).
-        vectors: its eigenvectors as columns, float64, shape (dim, dim).
-        orbit_dim: dimension of the orbit.
-        kinked: whether the gradient jumps at w*, so that the expansion does not hold.
+        values: Eigenvalues of H, ascending, float64, shape (dim,).
+        vectors: Its eigenvectors as columns, float64, shape (dim, dim).
+        orbit_dim: Dimension of the orbit.
+        kinked: Whether the gradient jumps at w*, so that the expansion does not hold.
     """
 
     gradient: Tensor
@@ -147,14 +147,14 @@ def expand(task: Task, point: Point) -> Expansion:
     """The loss to second order at w*, from its whole Hessian in the task's own precision.
 
     Args:
-        task: model and loss, of few parameters.
+        task: Model and loss, of few parameters.
         point: w* and the samples.
 
     Returns:
         Gradient, eigenvalues and eigenvectors, all on the CPU.
 
     Raises:
-        InputError: the loss is not twice differentiable, or not finite.
+        InputError: The loss is not twice differentiable, or not finite.
     """
     first, second = gradient_and_products(task, point, None)
     kinked = has_kink(task, point, first)

@@ -34,15 +34,15 @@ def conserved(weights: Weights, symmetries: Sequence[Symmetry] | None = None) ->
     """The quantities that gradient flow conserves.
 
     Args:
-        weights: a model, or its parameters by name, such as a checkpoint's.
-        symmetries: found by `find_symmetries` or declared; None finds them in a model.
+        weights: A model, or its parameters by name, such as a checkpoint's.
+        symmetries: Found by `find_symmetries` or declared; None finds them in a model.
 
     Returns:
         By symmetry (`str(symmetry)`), in float64: (h, h) for "linear", V′V′ᵀ − VVᵀ − bbᵀ; (h,) for "homogeneous",
         ‖V_i‖² + b_i² − ‖V′_i‖²; 1ᵀV for "softmax", V for "free". Discrete symmetries conserve nothing.
 
     Raises:
-        InputError: no symmetries for weights that are no model, or some that do not fit the weights.
+        InputError: No symmetries for weights that are no model, or some that do not fit the weights.
     """
     tensors, known = _checked(weights, symmetries)
     return {str(symmetry): _quantity(tensors, symmetry, -1) for symmetry in known}
@@ -60,14 +60,14 @@ def conserved_drift(start: Weights, symmetries: Sequence[Symmetry] | None = None
     `detect_transitions(curve, observables={"drift": [drift(store.load(step)) for step in curve.step]})`.
 
     Args:
-        start: the model or its parameters by name at the run's start, w₀; a copy is made.
-        symmetries: found by `find_symmetries` or declared; None finds them in a model.
+        start: The model or its parameters by name at the run's start, w₀; a copy is made.
+        symmetries: Found by `find_symmetries` or declared; None finds them in a model.
 
     Returns:
         A function of a model or of parameters by name; 0 at the start, dimensionless.
 
     Raises:
-        InputError: nothing is conserved, or the weights concerned are all zero; and see `conserved`.
+        InputError: Nothing is conserved, or the weights concerned are all zero; and see `conserved`.
     """
     tensors, known = _checked(start, symmetries)
     known = [symmetry for symmetry in known if symmetry.kind in {"linear", "homogeneous"}]

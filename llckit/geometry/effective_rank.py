@@ -64,7 +64,7 @@ def weight_ranks(model: nn.Module, rank: Callable[[Tensor], float] = effective_r
     """The rank of every weight matrix.
 
     Args:
-        model: any.
+        model: Any.
         rank: `effective_rank`, `stable_rank` or any other function of a matrix.
 
     Returns:
@@ -72,7 +72,7 @@ def weight_ranks(model: nn.Module, rank: Callable[[Tensor], float] = effective_r
         of fewer than two dimensions are left out.
 
     Raises:
-        InputError: no module.
+        InputError: No module.
     """
     _check_module(model)
     return {name: rank(p.detach().flatten(1)) for name, p in model.named_parameters() if p.dim() > 1}
@@ -84,9 +84,9 @@ def activation_ranks(
     """The rank of the activations that inputs cause, at the outputs of all modules that hold no others.
 
     Args:
-        model: any; called once as `model(inputs)`, in evaluation mode and without gradients, and left as it was.
-        inputs: what the model takes, a batch first.
-        rank: of a matrix (samples, features): `effective_rank`, `stable_rank` or another.
+        model: Any; called once as `model(inputs)`, in evaluation mode and without gradients, and left as it was.
+        inputs: What the model takes, a batch first.
+        rank: Of a matrix (samples, features): `effective_rank`, `stable_rank` or another.
 
     Returns:
         By module name; further dimensions of an output count as features, and of several outputs the first counts.
@@ -94,7 +94,7 @@ def activation_ranks(
         the last use counts.
 
     Raises:
-        InputError: no module.
+        InputError: No module.
     """
     _check_module(model)
     seen: dict[str, Tensor] = {}
@@ -132,9 +132,9 @@ def fisher_rank(
     matrix `gradient_gram` forms as well.
 
     Args:
-        model: at w*.
+        model: At w*.
         data: n samples, as for `Task`.
-        loss_fn: as for `Task`.
+        loss_fn: As for `Task`.
         rank: `effective_rank`, `stable_rank` or another function of a matrix.
 
     Returns:
@@ -151,7 +151,7 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
     mean squared error.
 
     Args:
-        model: at w*.
+        model: At w*.
         data: n samples, as for `Task`, which can be taken one by one.
         function: `function(model, batch)` gives f, one number for each sample or their mean, of any batch of samples.
 
@@ -159,7 +159,7 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
         float64, shape (n, n).
 
     Raises:
-        InputError: the samples' gradients take more than 1 GiB together, or anything that `Task` refuses.
+        InputError: The samples' gradients take more than 1 GiB together, or anything that `Task` refuses.
     """
     task = Task(model, data, function)
     with closing(task.samples):

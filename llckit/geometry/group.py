@@ -22,11 +22,11 @@ class View(NamedTuple):
     """Entries of a parameter, as a matrix (units, entries of a unit).
 
     Attributes:
-        name: of the parameter.
-        dim: its dimension along which the units lie; the others are the entries of a unit.
-        start: where the units begin along `dim`.
-        stop: where they end; None for the parameter's end.
-        block: how many neighbours along `dim` make one unit.
+        name: Of the parameter.
+        dim: Its dimension along which the units lie; the others are the entries of a unit.
+        start: Where the units begin along `dim`.
+        stop: Where they end; None for the parameter's end.
+        block: How many neighbours along `dim` make one unit.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Symmetry(NamedTuple):
             "homogeneous": positive diagonal matrices. "odd": diagonal matrices of signs ±1. "pointwise": nothing
             that is diagonal. The latter three also have all permutations of units. "heads": permutations of the
             blocks in `into`. "softmax": V → V + 1uᵀ, the same added to all logits. "free": V is not used at all.
-        into: what produces the units, V → gV.
-        out: what consumes them, V → g⁻ᵀV.
-        bias: added to the units, (units,), → g·bias.
-        out_bias: added after `out`, as long as a unit of `out` has entries.
-        along: what also belongs to the units, and takes part in permutations only.
+        into: What produces the units, V → gV.
+        out: What consumes them, V → g⁻ᵀV.
+        bias: Added to the units, (units,), → g·bias.
+        out_bias: Added after `out`, as long as a unit of `out` has entries.
+        along: What also belongs to the units, and takes part in permutations only.
     """
 
     kind: Kind
@@ -95,8 +95,8 @@ class Layer(NamedTuple):
     """The parameter names of one affine map.
 
     Attributes:
-        weight: name of the matrix, (out, in).
-        bias: name of the vector (out,), or None.
+        weight: Name of the matrix, (out, in).
+        bias: Name of the vector (out,), or None.
     """
 
     weight: str
@@ -107,8 +107,8 @@ class Chain(NamedTuple):
     """Layers in the order in which they act.
 
     Attributes:
-        layers: the affine maps.
-        kinds: what lies between each layer and the next, one fewer than layers; None where no continuous symmetry
+        layers: The affine maps.
+        kinds: What lies between each layer and the next, one fewer than layers; None where no continuous symmetry
             is known.
     """
 
@@ -120,14 +120,14 @@ def chain_symmetries(layers: Sequence[Layer], kinds: Sequence[Kind | None]) -> l
     """The symmetries of a chain of layers, declared by what lies between them.
 
     Args:
-        layers: the affine maps in order.
+        layers: The affine maps in order.
         kinds: "linear", "homogeneous", "odd", "pointwise" or None between each and the next.
 
     Returns:
         One a pair of neighbours; None where there is none.
 
     Raises:
-        InputError: numbers of layers and kinds do not fit, or an unknown kind.
+        InputError: Numbers of layers and kinds do not fit, or an unknown kind.
     """
     if len(kinds) != max(0, len(layers) - 1) or not {*kinds} <= {"linear", "homogeneous", "odd", "pointwise", None}:
         raise InputError(
@@ -156,11 +156,11 @@ def check_symmetries(symmetries: Sequence[Symmetry], weights: Mapping[str, Tenso
     """Refuse symmetries that do not fit the parameters.
 
     Args:
-        symmetries: found or declared; those with a parameter that is not there are not looked at.
-        weights: parameters by name.
+        symmetries: Found or declared; those with a parameter that is not there are not looked at.
+        weights: Parameters by name.
 
     Raises:
-        InputError: no symmetry, an unknown kind, a view outside its parameter, or views of different units.
+        InputError: No symmetry, an unknown kind, a view outside its parameter, or views of different units.
     """
     for symmetry in symmetries:
         if not isinstance(symmetry, Symmetry) or symmetry.kind not in get_args(Kind) or not symmetry.into:

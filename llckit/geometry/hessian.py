@@ -19,15 +19,15 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
     """∇L(w*) and ∇²L(w*) v over all samples, by double backward: one graph of ∇L serves all v.
 
     Args:
-        task: model and loss.
+        task: Model and loss.
         point: w* and the samples.
-        vectors: one v a row, shape (k, dim); None takes all unit vectors, k = dim.
+        vectors: One v a row, shape (k, dim); None takes all unit vectors, k = dim.
 
     Returns:
         The gradient, shape (dim,), and the products, shape (k, dim), in the precision of the weights.
 
     Raises:
-        InputError: the loss cannot be differentiated twice, or what it gives is not finite.
+        InputError: The loss cannot be differentiated twice, or what it gives is not finite.
     """
     weights = point.weights.detach().requires_grad_()
     vectors = torch.eye(task.dim).to(weights) if vectors is None else vectors.to(weights)
@@ -67,7 +67,7 @@ def shaken(point: Point, share: float) -> Point:
 
     Args:
         point: w*.
-        share: of the root mean square weight, by which each weight moves, times a normal number.
+        share: Of the root mean square weight, by which each weight moves, times a normal number.
 
     Returns:
         Another point.
@@ -82,7 +82,7 @@ def has_kink(task: Task, point: Point, gradient: Tensor) -> bool:
     """Whether ∇L jumps at w*, as that of an absolute value does at 0: it changes as much near by as farther away.
 
     Args:
-        task: model and loss.
+        task: Model and loss.
         point: w* and the samples.
         gradient: ∇L(w*).
 

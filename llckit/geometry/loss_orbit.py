@@ -25,8 +25,8 @@ class Orbit(NamedTuple):
     """The orbit of the known symmetries at w*.
 
     Attributes:
-        dim: its dimension, or a lower bound: see `orbit_dim`.
-        basis: an orthonormal basis of its tangent space, float64, shape (dim, weights); None above 3000 parameters.
+        dim: Its dimension, or a lower bound: see `orbit_dim`.
+        basis: An orthonormal basis of its tangent space, float64, shape (dim, weights); None above 3000 parameters.
     """
 
     dim: int
@@ -40,7 +40,7 @@ def find_orbit(task: Task, point: Point) -> Orbit:
     sampled in part no symmetry is known.
 
     Args:
-        task: model and loss.
+        task: Model and loss.
         point: w*.
 
     Returns:

@@ -51,9 +51,9 @@ def orbit_dim(
     chain of linear maps nor made of scalings only. Singular values and weights below 1e-5 of the largest count as zero.
 
     Args:
-        weights: the parameters that may move, by name; symmetries with a parameter that is not there count nothing.
-        symmetries: found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
-        kinds: what lies between neighbours in the chain of layers, one fewer than these.
+        weights: The parameters that may move, by name; symmetries with a parameter that is not there count nothing.
+        symmetries: Found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
+        kinds: What lies between neighbours in the chain of layers, one fewer than these.
 
     Returns:
         The dimension; 0 without symmetries.

@@ -40,16 +40,16 @@ def tangents(
     G = e_ieᵢᵀ; shifts are (δb, δb′) = (v, −V′ᵀv). What shifts all logits moves δV = 1uᵀ. Discrete symmetries have none.
 
     Args:
-        weights: the parameters that may move, by name; symmetries with a parameter that is not there move nothing.
-        symmetries: found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
-        kinds: what lies between neighbours in the chain of layers, one fewer than these.
+        weights: The parameters that may move, by name; symmetries with a parameter that is not there move nothing.
+        symmetries: Found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
+        kinds: What lies between neighbours in the chain of layers, one fewer than these.
 
     Returns:
         For each symmetry (each pair of neighbours) a float64 tensor (generators, dim), dim counting all of `weights`
         in its order.
 
     Raises:
-        InputError: numbers of layers and kinds do not fit, an unknown kind, or shapes do not fit.
+        InputError: Numbers of layers and kinds do not fit, an unknown kind, or shapes do not fit.
     """
     double = {name: tensor.detach().double() for name, tensor in weights.items()}
     return [_flat(_moves(double, symmetry), double) for symmetry in usable_symmetries(double, symmetries, kinds)]
@@ -67,9 +67,9 @@ def orbit_basis(
     ½(dim − orbit dimension) weaker, never wrong.
 
     Args:
-        weights: the parameters that may move, by name.
-        symmetries: found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
-        kinds: what lies between neighbours in the chain of layers, one fewer than these.
+        weights: The parameters that may move, by name.
+        symmetries: Found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
+        kinds: What lies between neighbours in the chain of layers, one fewer than these.
 
     Returns:
         float64, shape (orbit dimension, dim).
@@ -93,15 +93,15 @@ def violations(
     At one generic point it is zero (but for rounding) where the loss is constant along the group, and only there.
 
     Args:
-        weights: parameters by name, those of the symmetries among them; generic, not a minimum, where ∇L is zero.
+        weights: Parameters by name, those of the symmetries among them; generic, not a minimum, where ∇L is zero.
         gradient: ∂L/∂w at these, by name.
-        symmetries: found or declared.
+        symmetries: Found or declared.
 
     Returns:
         For each a number in 0 … 1; 0 for discrete symmetries, which have no generators.
 
     Raises:
-        InputError: a symmetry acts on what is not there, or does not fit.
+        InputError: A symmetry acts on what is not there, or does not fit.
     """
     check_symmetries(symmetries, weights)
     norm = float(torch.stack([g.double().norm() for g in gradient.values()]).norm())

@@ -42,16 +42,16 @@ class Rank:
     case.
 
     Attributes:
-        rank: how many eigenvalues count.
-        is_exact: whether all eigenvalues above the tolerance were found, the least that counts is at least 10 times the
+        rank: How many eigenvalues count.
+        is_exact: Whether all eigenvalues above the tolerance were found, the least that counts is at least 10 times the
             largest that does not, and none is more negative than the tolerance. Otherwise the rank is a lower bound: of
             the memory, or of the choice of a tolerance within a spectrum without a gap.
-        gap: the least that counts over the largest that does not (or over what may have been missed, if that is more);
+        gap: The least that counts over the largest that does not (or over what may have been missed, if that is more);
             inf where all count and NaN where none does.
-        eigenvalues: ascending, float64, in the loss's unit: all of them, or the Ritz values of the space searched,
+        eigenvalues: Ascending, float64, in the loss's unit: all of them, or the Ritz values of the space searched,
             shape (found,). The i-th largest of these never exceeds the i-th largest eigenvalue (Cauchy).
-        tolerance: relative to the largest eigenvalue.
-        note: how they were found, in words.
+        tolerance: Relative to the largest eigenvalue.
+        note: How they were found, in words.
     """
 
     rank: int
@@ -83,16 +83,16 @@ def hessian_rank(
     finds eigenvalues of any multiplicity. If memory ends first, what was found is a lower bound.
 
     Args:
-        model: at w*.
-        data: as for `Task`.
+        model: At w*.
+        data: As for `Task`.
         loss_fn: `loss_fn(model, batch)`, twice differentiable.
-        gauss_newton: the rank of Jᵀ H_out J, J the outputs' derivatives and H_out the loss's curvature in the outputs,
+        gauss_newton: The rank of Jᵀ H_out J, J the outputs' derivatives and H_out the loss's curvature in the outputs,
             in place of the Hessian's. It is the Hessian of the behavioral loss, see `behavioral_task`, which says what
             losses allow it; both ranks agree where the loss is at its minimum for every sample.
-        double: whether to work in float64, which the loss must be able to; None does so up to 3000 parameters.
-        max_bytes: of the vectors kept, 1 GiB unless told; the loss's own activations are bounded at 256 MiB more.
-        seed: of the random vectors.
-        progress: whether a bar is shown (on a terminal).
+        double: Whether to work in float64, which the loss must be able to; None does so up to 3000 parameters.
+        max_bytes: Of the vectors kept, 1 GiB unless told; the loss's own activations are bounded at 256 MiB more.
+        seed: Of the random vectors.
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         The rank, whether it is exact, and the eigenvalues found.
@@ -116,16 +116,16 @@ def make_task(model: nn.Module, data: Any, loss_fn: LossFunction, *, double: boo
     """The task, on a float64 copy of model and data where asked.
 
     Args:
-        model: as for `Task`.
-        data: as for `Task`.
-        loss_fn: as for `Task`.
-        double: whether to; None does so for models that are small enough for all eigenvalues.
+        model: As for `Task`.
+        data: As for `Task`.
+        loss_fn: As for `Task`.
+        double: Whether to; None does so for models that are small enough for all eigenvalues.
 
     Returns:
         The task.
 
     Raises:
-        InputError: as `Task`.
+        InputError: As `Task`.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
@@ -144,10 +144,10 @@ def counted(values: Tensor, tolerance: float, note: str, missed: float | None = 
     """The rank that eigenvalues or Ritz values tell.
 
     Args:
-        values: ascending, float64.
-        tolerance: relative to the largest.
-        note: how they were found.
-        missed: a bound on eigenvalues that were not found; None where there is no such bound.
+        values: Ascending, float64.
+        tolerance: Relative to the largest.
+        note: How they were found.
+        missed: A bound on eigenvalues that were not found; None where there is no such bound.
 
     Returns:
         The rank.
@@ -176,11 +176,11 @@ def find_rank(
     """The rank of ∇²L(w*) by block Lanczos; see `hessian_rank`.
 
     Args:
-        task: model and loss.
+        task: Model and loss.
         point: w* and the samples.
-        max_bytes: of vectors.
-        seed: of the random vectors.
-        progress: whether a bar is shown (on a terminal).
+        max_bytes: Of vectors.
+        seed: Of the random vectors.
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         The rank, of Ritz values.

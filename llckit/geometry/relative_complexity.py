@@ -16,8 +16,8 @@ class RelativeComplexity(NamedTuple):
     Attributes:
         of_bound: λ̂ ÷ ½ (dim − orbit dimension), the upper end of the bracket: what symmetry leaves.
         of_dimension: λ̂ ÷ ½ dim, the learning coefficient of a regular model with as many weights.
-        of_bound_se: standard error of the first; NaN where that of λ̂ was not given.
-        of_dimension_se: likewise of the second.
+        of_bound_se: Standard error of the first; NaN where that of λ̂ was not given.
+        of_dimension_se: Likewise of the second.
     """
 
     of_bound: float
@@ -34,8 +34,8 @@ def relative_complexity(llc: float, box: Bracket, mcse: float = math.nan) -> Rel
 
     Args:
         llc: λ̂, of the same parameters and loss as the bracket.
-        box: what `bracket` gives.
-        mcse: standard error of λ̂.
+        box: What `bracket` gives.
+        mcse: Standard error of λ̂.
 
     Returns:
         Both ratios and their standard errors.

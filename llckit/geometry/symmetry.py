@@ -62,7 +62,7 @@ def find_layers(model: nn.Module) -> Chain:
     uses them that way cannot be seen from its modules: `bracket` checks the symmetries on the loss.
 
     Args:
-        model: any module.
+        model: Any module.
 
     Returns:
         The chain; empty for an unknown architecture.
@@ -92,8 +92,8 @@ def find_symmetries(model: nn.Module, *, cross_entropy: bool = False) -> list[Sy
     alone. Whether a model uses its modules that way cannot be seen from them: `bracket` checks it on the loss.
 
     Args:
-        model: any module.
-        cross_entropy: whether the loss is the cross-entropy of the model's outputs, or anything else that a constant
+        model: Any module.
+        cross_entropy: Whether the loss is the cross-entropy of the model's outputs, or anything else that a constant
             added to all logits leaves as it is; then the last layer of an `nn.Sequential`, and what a Hugging Face
             model names its output embeddings, have that symmetry as well.
 

@@ -31,17 +31,17 @@ def transform(
     others where they must not.
 
     Args:
-        model: any; it stays as it is.
-        seed: of the draw.
-        symmetries: which groups; None takes what `find_symmetries` finds.
-        cross_entropy: whether a constant may be added to all logits: see `find_symmetries`.
+        model: Any; it stays as it is.
+        seed: Of the draw.
+        symmetries: Which groups; None takes what `find_symmetries` finds.
+        cross_entropy: Whether a constant may be added to all logits: see `find_symmetries`.
         max_condition: κ >= 1, the largest condition number of g; rounding errors of the function grow with it.
 
     Returns:
         The copy, in the model's own precision.
 
     Raises:
-        InputError: no module, no symmetry is known, one does not fit the model, or an impossible `seed` or
+        InputError: No module, no symmetry is known, one does not fit the model, or an impossible `seed` or
             `max_condition`.
     """
     if not isinstance(max_condition, int | float) or not 1 <= max_condition < math.inf:

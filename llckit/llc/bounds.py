@@ -30,9 +30,9 @@ class Bounds(NamedTuple):
         lower: ½ rank ∇²L(w*).
         upper: ½ (dim − dimension of the symmetry orbit).
         lower_finite: ½ Σ nβh/(nβh + γ) over the eigenvalues that count.
-        below: how far λ̂ may fall below `lower_finite` at this nβ and γ; inf where w* is a saddle, or the loss not
+        below: How far λ̂ may fall below `lower_finite` at this nβ and γ; inf where w* is a saddle, or the loss not
             finite within thermal reach of it.
-        above: how far it may rise above `upper`.
+        above: How far it may rise above `upper`.
     """
 
     lower: float
@@ -50,9 +50,9 @@ def is_affordable(dim: int, point: Point, samples: int) -> bool:
     """Whether the Hessian costs at most a tenth of an estimate, counted in gradients of one sample.
 
     Args:
-        dim: number of sampled parameters.
-        point: the samples that the Hessian takes.
-        samples: gradients of one sample that the estimate took, in all chains.
+        dim: Number of sampled parameters.
+        point: The samples that the Hessian takes.
+        samples: Gradients of one sample that the estimate took, in all chains.
 
     Returns:
         Whether it does, and there are no more than 512 parameters; always up to 64.
@@ -77,7 +77,7 @@ def find_bounds(task: Task, point: Point, scale: Scale, depth: float) -> Bounds 
       … of these directions alone where they leave more of it.
 
     Args:
-        task: what was sampled.
+        task: What was sampled.
         point: w* and the samples whose loss was sampled.
         scale: nβ and γ.
         depth: nβ (L(w*) − L(ŵ)), see `depth_below`.

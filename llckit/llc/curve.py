@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from llckit.errors import InputError
 from llckit.llc.outcome import LLCEstimate, Outcome
+from llckit.tables import read_table, table_column, write_table
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = (
@@ -28,20 +27,20 @@ class LLCCurve:
     """λ̂ at a sequence of checkpoints, all at the same nβ and γ.
 
     Attributes:
-        step: ascending integers, shape (steps,).
+        step: Ascending integers, shape (steps,).
         loss: L(w*) on the task.
         llc: λ̂; NaN where an estimate failed.
         mcse: Monte Carlo standard error of λ̂; None if unknown.
-        llc_per_chain: shape (steps, chains); None if unknown. Chains see the same noise at every checkpoint.
-        details: further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization, and the ends of the
+        llc_per_chain: Shape (steps, chains); None if unknown. Chains see the same noise at every checkpoint.
+        details: Further columns by name: grad_norm, llc_variance, rhat, ess, n_beta, localization, and the ends of the
             bracket, NaN where there is none (see `LLCEstimate.bracket`).
-        outcome: how each estimate ended; None if unknown.
-        behavioral: whether the loss was the behavioral one.
-        recorded: the numbers saved with the checkpoints, such as the training loss or a test accuracy, by name; NaN
+        outcome: How each estimate ended; None if unknown.
+        behavioral: Whether the loss was the behavioral one.
+        recorded: The numbers saved with the checkpoints, such as the training loss or a test accuracy, by name; NaN
             where a checkpoint has none.
 
     Raises:
-        InputError: columns of different lengths, or steps that are not ascending integers >= 0.
+        InputError: Columns of different lengths, or steps that are not ascending integers >= 0.
     """
 
     step: np.ndarray
@@ -93,9 +92,9 @@ class LLCCurve:
         """Put estimates of one store side by side.
 
         Args:
-            steps: ascending.
-            estimates: one a step.
-            metadata: what each checkpoint was saved with.
+            steps: Ascending.
+            estimates: One a step.
+            metadata: What each checkpoint was saved with.
 
         Returns:
             The curve.
@@ -138,10 +137,10 @@ class LLCCurve:
         """Write step, loss, llc, llc_se, llc_chain_0 …, the details and recorded_NAME …; a NaN is an empty cell.
 
         Args:
-            path: a new file.
+            path: A new file.
 
         Raises:
-            InputError: the file exists, or its folder does not.
+            InputError: The file exists, or its folder does not.
         """
         write_table(path, self.columns())
 
@@ -156,7 +155,7 @@ class LLCCurve:
             The curve.
 
         Raises:
-            InputError: no such file, a column missing, a cell that is no number, or steps not ascending.
+            InputError: No such file, a column missing, a cell that is no number, or steps not ascending.
         """
         return cls.from_rows(path, *read_table(path))
 
@@ -165,15 +164,15 @@ class LLCCurve:
         """The same from a table that has been read.
 
         Args:
-            path: of the table, for messages.
-            names: of its columns.
-            rows: what `read_table` gave, or some of it.
+            path: Of the table, for messages.
+            names: Of its columns.
+            rows: What `read_table` gave, or some of it.
 
         Returns:
             The curve.
 
         Raises:
-            InputError: as for `from_csv`.
+            InputError: As for `from_csv`.
         """
         missing = [name for name in REQUIRED if name not in names]
         if missing:
@@ -218,80 +217,3 @@ def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
         if all(value is None or isinstance(value, bool | int | float) for value in values):
             columns[name] = [math.nan if value is None else float(value) for value in values]  # pyright: ignore
     return {name: np.array(values) for name, values in columns.items() if not np.isnan(values).all()}
-
-
-def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Read comma-separated values with a header.
-
-    Args:
-        path: a text file.
-
-    Returns:
-        The names of the columns, and one dictionary a row.
-
-    Raises:
-        InputError: there is no such file, or it is no such table.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            return names, list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
-        raise InputError(f"{path} cannot be read: {reason}") from error
-
-
-def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
-    """One column of what `read_table` read, as numbers; an empty cell is NaN.
-
-    Args:
-        path: the file, for the message.
-        rows: its rows.
-        name: of the column.
-
-    Returns:
-        Shape (rows,).
-
-    Raises:
-        InputError: a cell holds no number.
-    """
-    return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
-
-
-def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
-    """Write columns of equal length as CSV with a header; a NaN is an empty cell.
-
-    Args:
-        path: a new file.
-        columns: values by name.
-
-    Raises:
-        InputError: the file exists, or its folder does not.
-    """
-    try:
-        with Path(path).open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
-    except FileExistsError as error:
-        raise InputError(f"{path} exists already; choose another name or remove it") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(float(value))
-    return value
-
-
-def _number(cell: str | None, path: object, line: int, name: str) -> float:
-    text = (cell or "").strip()
-    if not text:
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{path}, line {line}: column {name} holds {text!r}; expected a number") from None

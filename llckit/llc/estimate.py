@@ -50,8 +50,8 @@ def estimate_llc(
     loss over all samples and L(w*) computed on all of them.
 
     Args:
-        model: at w*; it is copied, evaluated in evaluation mode, and left as it is.
-        data: tensors, a Dataset or a DataLoader (see `Task`); of a Dataset that takes more than 4 GiB samples are read
+        model: At w*; it is copied, evaluated in evaluation mode, and left as it is.
+        data: Tensors, a Dataset or a DataLoader (see `Task`); of a Dataset that takes more than 4 GiB samples are read
             again at every pass, by the DataLoader's `num_workers`.
         loss_fn: `loss_fn(model, batch)` giving the mean loss or one loss per sample.
         n_beta: nβ; None takes n/ln n, or 10, 100 or 1000 times that where only there λ̂ is flat in nβ (see
@@ -59,29 +59,29 @@ def estimate_llc(
         localization: γ; None chooses it from the curvature and the size of the weights (see `choose_scale`).
         sampler: "auto" is `hmc()` on the full loss, a fixed subset, or guided by minibatches, and `baoab()` where they
             cannot guide; or what `hmc(...)`, `sgld(...)` … give.
-        num_chains: chains, all run in one batch; None takes 8, and up to 256 where the model is so small that they are
+        num_chains: Chains, all run in one batch; None takes 8, and up to 256 where the model is so small that they are
             free.
-        num_draws: draws per chain; None goes on until `rel_tol` or the budget is reached.
-        num_burnin: warm-up steps; None takes the sampler's own number.
-        rel_tol: standard error to reach, relative to λ̂ (taken as at least 0.1); 2 % at most where nβ is searched for.
-        max_grad_evals: gradients per chain, and at each nβ that is tried, after which sampling ends; the trajectory
+        num_draws: Draws per chain; None goes on until `rel_tol` or the budget is reached.
+        num_burnin: Warm-up steps; None takes the sampler's own number.
+        rel_tol: Standard error to reach, relative to λ̂ (taken as at least 0.1); 2 % at most where nβ is searched for.
+        max_grad_evals: Gradients per chain, and at each nβ that is tried, after which sampling ends; the trajectory
             that crosses it is finished.
-        batch_size: samples per gradient.
-        subset: sample the loss of that many samples, fixed, in place of the full one; refused where their own minimum
+        batch_size: Samples per gradient.
+        subset: Sample the loss of that many samples, fixed, in place of the full one; refused where their own minimum
             lies elsewhere. With both left open, `choose_gradients` decides, and
             `estimate.settings["gradients"]` says what and why: all samples up to 4096, else a fixed subset where it is
             safe, else minibatches that guide trajectories, which all samples accept or reject, or all samples where
             they hardly accept any.
-        n: number of samples, where rows of `data` are not what counts.
-        params: what to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
-        behavioral: whether to measure the distance from the model's own outputs in place of the loss, see
+        n: Number of samples, where rows of `data` are not what counts.
+        params: What to sample: names or patterns, or boolean masks by name (see `Task`); None samples all that trains.
+        behavioral: Whether to measure the distance from the model's own outputs in place of the loss, see
             `behavioral_task`: every model is a minimum of that.
-        seed: of all randomness; row r of any estimate with this seed sees the same noise.
-        device: where to compute; None stays where the model is.
-        compile: whether gradients of small models are compiled by torch, which takes seconds and pays for long runs;
+        seed: Of all randomness; row r of any estimate with this seed sees the same noise.
+        device: Where to compute; None stays where the model is.
+        compile: Whether gradients of small models are compiled by torch, which takes seconds and pays for long runs;
             they are then rounded otherwise (see `Task`).
-        progress: whether a bar is shown (on a terminal).
-        observe: functions of the model to evaluate at every draw, by name, each giving a number: `estimate.observed`
+        progress: Whether a bar is shown (on a terminal).
+        observe: Functions of the model to evaluate at every draw, by name, each giving a number: `estimate.observed`
             has their posterior means, `estimate.trace.observed` all values.
         on_failure: "raise" turns every outcome but converged and budget exhausted into an `EstimationError`.
 
@@ -89,8 +89,8 @@ def estimate_llc(
         The estimate with its error, diagnostics and outcome.
 
     Raises:
-        InputError: wrong input, before any sampling.
-        EstimationError: the estimate failed and `on_failure="raise"`.
+        InputError: Wrong input, before any sampling.
+        EstimationError: The estimate failed and `on_failure="raise"`.
     """
     if on_failure not in ("return", "raise"):
         raise InputError(f'on_failure is {on_failure!r}; expected "return" or "raise"')

@@ -46,13 +46,13 @@ class Job(NamedTuple):
     """One checkpoint to be estimated: names and numbers, never tensors or open files.
 
     Attributes:
-        store: path of the store.
-        step: which checkpoint.
-        task: how the worker makes the task.
-        loss: the user's L(w*), by which the worker knows that it has the same data and loss.
+        store: Path of the store.
+        step: Which checkpoint.
+        task: How the worker makes the task.
+        loss: The user's L(w*), by which the worker knows that it has the same data and loss.
         scale: nβ and γ.
-        settings: what finds the estimate, with `sampler="auto"`.
-        sampler: name and arguments of the sampler; None for "auto".
+        settings: What finds the estimate, with `sampler="auto"`.
+        sampler: Name and arguments of the sampler; None for "auto".
     """
 
     store: str
@@ -78,12 +78,12 @@ def check_sendable(executor: Executor, task: Task, settings: Settings) -> None:
     """Refuse what workers cannot make by themselves.
 
     Args:
-        executor: as given by the user.
-        task: likewise.
-        settings: likewise.
+        executor: As given by the user.
+        task: Likewise.
+        settings: Likewise.
 
     Raises:
-        InputError: no executor, a task that was not loaded from a file, or a sampler of the user's own.
+        InputError: No executor, a task that was not loaded from a file, or a sampler of the user's own.
     """
     if not isinstance(executor, Executor):
         raise InputError(
@@ -109,12 +109,12 @@ def finish(jobs: Sequence[Job], executor: Executor, keep: Callable[[int, LLCEsti
     """Run all jobs. Those of workers that died are run again; if the executor dies with them, here.
 
     Args:
-        jobs: in the order in which they should begin.
-        executor: does the work.
-        keep: called with step and estimate as soon as one is there.
+        jobs: In the order in which they should begin.
+        executor: Does the work.
+        keep: Called with step and estimate as soon as one is there.
 
     Raises:
-        EstimationError: workers die again and again before they have finished anything.
+        EstimationError: Workers die again and again before they have finished anything.
     """
     left, attempts = list(jobs), 0
     while left:
@@ -159,13 +159,13 @@ def work(job: Job) -> dict[str, Any]:
     """What a worker does.
 
     Args:
-        job: one checkpoint.
+        job: One checkpoint.
 
     Returns:
         The estimate as a dictionary.
 
     Raises:
-        InputError: the store or the task's file is not there, or not the same.
+        InputError: The store or the task's file is not there, or not the same.
     """
     tasks = _own.__dict__.setdefault("tasks", {})
     if job.task not in tasks:
@@ -196,10 +196,10 @@ class WorkerPool(Executor):
     """Processes on this machine. One that dies takes no other with it, and is replaced; none outlives this process.
 
     Args:
-        workers: how many.
+        workers: How many.
 
     Raises:
-        InputError: fewer than one.
+        InputError: Fewer than one.
     """
 
     def __init__(self, workers: int) -> None:
@@ -267,14 +267,14 @@ def dask_executor(address: str) -> Iterator[Executor]:
     """The workers of a Dask cluster (extra `dask`); they need llckit, and the same paths.
 
     Args:
-        address: of the scheduler, such as tcp://host:8786.
+        address: Of the scheduler, such as tcp://host:8786.
 
     Yields:
         The executor.
 
     Raises:
-        InputError: the extra is not installed, no address, or no scheduler answers.
-        EstimationError: the cluster gives up while it is in use.
+        InputError: The extra is not installed, no address, or no scheduler answers.
+        EstimationError: The cluster gives up while it is in use.
     """
     try:
         from distributed import Client

@@ -38,16 +38,16 @@ def choose_gradients(task: Task, point: Point, scale: Scale, settings: Settings)
     minibatches of 512 are the gradients themselves, with a control variate.
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint the choice is made at.
+        task: Model, data and loss.
+        point: The checkpoint the choice is made at.
         scale: nβ and γ.
-        settings: what the user asked for.
+        settings: What the user asked for.
 
     Returns:
         The settings with the choice and, in `gradients`, its reason.
 
     Raises:
-        InputError: the subset given is no smaller than the data, or its minimum lies elsewhere.
+        InputError: The subset given is no smaller than the data, or its minimum lies elsewhere.
     """
     n = point.samples.n
     if settings.subset is not None:

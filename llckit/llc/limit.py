@@ -21,8 +21,8 @@ class Limit(NamedTuple):
 
     Attributes:
         llc: λ.
-        se: its standard error.
-        chi2: squared distance of the best law from the rungs in standard errors, Σ (λ̂ − law)²/mcse². Laws of other m
+        se: Its standard error.
+        chi2: Squared distance of the best law from the rungs in standard errors, Σ (λ̂ − law)²/mcse². Laws of other m
             often fit as well, so a good fit is no evidence for m; a bad one is evidence against it.
     """
 
@@ -45,14 +45,14 @@ def ladder_limit(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, multipli
     Args:
         n_beta: t, ascending, shape (rungs,).
         llc: λ̂, likewise.
-        mcse: its standard error.
+        mcse: Its standard error.
         multiplicity: m, 1 to 4.
 
     Returns:
         The limit.
 
     Raises:
-        InputError: fewer than five rungs, values that are not finite, or an m that is none of 1 to 4.
+        InputError: Fewer than five rungs, values that are not finite, or an m that is none of 1 to 4.
     """
     if len(n_beta) < LEAST or not np.isfinite([n_beta, llc, mcse]).all() or (np.asarray(mcse) <= 0).any():
         raise InputError(f"{len(n_beta)} rungs; expected at least {LEAST}, with finite λ̂ and positive errors")

@@ -79,31 +79,31 @@ class LLCEstimate:
 
     Attributes:
         llc: λ̂, the mean over all draws less the heat (NaN if a chain diverged).
-        mcse: its standard error: Monte Carlo, and of the heat.
-        llc_per_chain: shape (chains,).
+        mcse: Its standard error: Monte Carlo, and of the heat.
+        llc_per_chain: Shape (chains,).
         llc_variance: Var[nβ L], which equals λ near a quasi-homogeneous minimum and needs no L(w*) (Imai 2019).
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L]: by how much λ̂ would grow at an e times larger nβ, to first order.
-        sensitivity_n_beta_mcse: its Monte Carlo standard error.
+        sensitivity_n_beta_mcse: Its Monte Carlo standard error.
         sensitivity_localization: ∂λ̂/∂ln γ = −γ/2 Cov(nβ L, ‖w − w*‖²), likewise.
-        sensitivity_localization_mcse: its Monte Carlo standard error.
-        observed: posterior mean and its standard error of each observed function, by name.
+        sensitivity_localization_mcse: Its Monte Carlo standard error.
+        observed: Posterior mean and its standard error of each observed function, by name.
         depth: nβ (L(w*) − L(ŵ)) with ŵ the minimum that descent finds near w*, in the unit of the LLC; 0 at a minimum.
         virial: E[(w − w*)·∇U] / dim, which is 1 under the posterior: less where flat directions have not been explored,
             more where steps or gradient noise heat the chains.
-        rhat: split rank-normalised R-hat.
-        ess: bulk effective sample size.
-        outcome: whether to believe it.
+        rhat: Split rank-normalised R-hat.
+        ess: Bulk effective sample size.
+        outcome: Whether to believe it.
         loss: L(w*) of the user's loss on all samples, also where the behavioral loss was sampled.
         grad_norm: ‖∇L(w*)‖, likewise.
         n_beta: nβ.
         localization: γ.
-        settings: what found it: sampler, chains, draws, step, and the rule that chose nβ and γ.
-        trace: every draw; None where an estimate was read back from a store.
+        settings: What found it: sampler, chains, draws, step, and the rule that chose nβ and γ.
+        trace: Every draw; None where an estimate was read back from a store.
         bracket: ½ rank ∇²L(w*) and ½ (dim − dimension of the symmetry orbit), between which λ lies if w* is a minimum
             of what was sampled (see `llckit.bracket`); None above 512 parameters, where the Hessian would cost more
             than a tenth of the sampling, or where the loss has a kink at w* or is not twice differentiable.
         lower_finite: ½ Σ nβh/(nβh + γ) over the eigenvalues h that count in the rank, the lower end at this nβ and γ.
-        bracket_margin: how far λ̂ may lie below `lower_finite` and above the upper end, since the loss is not quadratic
+        bracket_margin: How far λ̂ may lie below `lower_finite` and above the upper end, since the loss is not quadratic
             and w* not quite a minimum: beyond that, and twice the 95 % interval, it is outside its bracket. None where
             w* is a saddle or the loss not finite near it, of which the bracket says nothing.
     """
@@ -168,7 +168,7 @@ class LLCEstimate:
         """The inverse of `to_dict`, without a trace.
 
         Args:
-            values: what `to_dict` gave.
+            values: What `to_dict` gave.
 
         Returns:
             The estimate.
@@ -204,7 +204,7 @@ class LLCEstimate:
             dimensions (chain, draw).
 
         Raises:
-            InputError: there is no trace, or xarray is not installed.
+            InputError: There is no trace, or xarray is not installed.
         """
         if self.trace is None:
             raise InputError("this estimate was read from a store, which keeps no draws; estimate the checkpoint again")

@@ -51,13 +51,13 @@ def estimate_on_plateau(
     either, it is the first estimate, or the first with a lower γ where γ held the chain.
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint.
+        task: Model, data and loss.
+        point: The checkpoint.
         scale: n/ln n and the γ chosen there, see `choose_scale`.
-        settings: what finds it.
-        hold_localization: whether γ stays, as one does that the user gave.
-        progress: whether a bar is shown (on a terminal).
-        observe: functions of the model to evaluate at every draw.
+        settings: What finds it.
+        hold_localization: Whether γ stays, as one does that the user gave.
+        progress: Whether a bar is shown (on a terminal).
+        observe: Functions of the model to evaluate at every draw.
 
     Returns:
         The estimate; `settings["rule"]` says how nβ and γ were chosen.
@@ -216,9 +216,9 @@ def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
     """Whether λ̂ changes by no more than STEADY, give or take its standard error, between two rungs.
 
     Args:
-        lower: the estimate at one.
-        higher: the estimate at the next.
-        errors: how many standard errors.
+        lower: The estimate at one.
+        higher: The estimate at the next.
+        errors: How many standard errors.
 
     Returns:
         Whether it does.
@@ -249,10 +249,10 @@ def find_plateau(n_beta: np.ndarray, llc: np.ndarray, mcse: np.ndarray, usable: 
     size, and no pair of neighbours has one above it by more than its own two standard errors.
 
     Args:
-        n_beta: ascending.
+        n_beta: Ascending.
         llc: λ̂.
-        mcse: its standard error.
-        usable: which rungs may take part.
+        mcse: Its standard error.
+        usable: Which rungs may take part.
 
     Returns:
         Which rungs, at least three; None if there is no such stretch.

@@ -73,8 +73,8 @@ def users_loss(task: Task, point: Point) -> LocalPosterior:
     """L(w*) and ∇L(w*) of the user's own loss; of the behavioral one both are zero, whatever the data.
 
     Args:
-        task: behavioral or not.
-        point: a checkpoint of it.
+        task: Behavioral or not.
+        point: A checkpoint of it.
 
     Returns:
         A posterior of one row, with `loss` and `loss_grad`.
@@ -101,13 +101,13 @@ def estimate_point(
     """The LLC of one checkpoint of a task: the unit of work.
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint.
+        task: Model, data and loss.
+        point: The checkpoint.
         scale: nβ and γ.
-        settings: what finds it.
-        progress: whether a bar is shown (on a terminal).
-        observe: functions of the model to evaluate at every draw.
-        posterior: one of all samples there, at any scale, whose L(w*) and recordings are to be used; None makes one.
+        settings: What finds it.
+        progress: Whether a bar is shown (on a terminal).
+        observe: Functions of the model to evaluate at every draw.
+        posterior: One of all samples there, at any scale, whose L(w*) and recordings are to be used; None makes one.
 
     Returns:
         The estimate.

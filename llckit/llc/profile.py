@@ -33,17 +33,17 @@ class ScaleProfile:
     within ε ~ 1/nβ of L(w*); the learning coefficient is its limit, seen as a plateau (Watanabe 2009).
 
     Attributes:
-        n_beta: the ladder, ascending.
+        n_beta: The ladder, ascending.
         llc: λ̂ at each rung.
-        mcse: its standard error.
+        mcse: Its standard error.
         llc_variance: Var[nβ L]; equal to λ̂ on a plateau.
-        is_minimum: whether w* is a minimum of the loss at that scale.
-        plateau: the nβ between which λ̂ is flat: it changes by less than 3 % per e-fold, over at least three rungs that
+        is_minimum: Whether w* is a minimum of the loss at that scale.
+        plateau: The nβ between which λ̂ is flat: it changes by less than 3 % per e-fold, over at least three rungs that
             passed their checks and at which w* is a minimum; the longest such stretch, None if there is none.
-        llc_plateau: mean of λ̂ over the upper half of the plateau's rungs, weighted by precision, since what λ̂ lacks of
+        llc_plateau: Mean of λ̂ over the upper half of the plateau's rungs, weighted by precision, since what λ̂ lacks of
             its limit shrinks with nβ; None without one.
         localization: γ.
-        estimates: the estimate at each rung.
+        estimates: The estimate at each rung.
     """
 
     n_beta: np.ndarray
@@ -66,7 +66,7 @@ class ScaleProfile:
             λ, its error and how well it fits, from the rungs that passed their checks.
 
         Raises:
-            InputError: fewer than five rungs did, or m is none of 1 to 4.
+            InputError: Fewer than five rungs did, or m is none of 1 to 4.
         """
         good = np.array([e.outcome.trusted for e in self.estimates])
         if good.sum() < LEAST:
@@ -118,31 +118,31 @@ def scale_profile(
     """Estimate the LLC of one model at many scales of loss.
 
     Args:
-        model: at w*.
-        data: see `estimate_llc`, as for all further arguments but `n_beta`.
-        loss_fn: the loss.
-        n_beta: the ladder; None takes 9 rungs from a tenth of n/ln n to a thousand times of it.
+        model: At w*.
+        data: See `estimate_llc`, as for all further arguments but `n_beta`.
+        loss_fn: The loss.
+        n_beta: The ladder; None takes 9 rungs from a tenth of n/ln n to a thousand times of it.
         localization: γ, the same at all rungs; None chooses it at n/ln n.
         sampler: "auto", or a sampler.
-        num_chains: chains per rung.
-        num_draws: draws per chain.
-        num_burnin: warm-up steps.
-        rel_tol: relative standard error to reach at each rung.
-        max_grad_evals: gradients per chain and rung.
-        batch_size: samples per gradient.
-        n: number of samples.
-        params: what to sample.
-        behavioral: whether to measure the distance from the model's own outputs.
-        seed: of all randomness; all rungs see the same noise.
-        device: where to compute.
-        compile: whether gradients of small models are compiled.
-        progress: whether a bar is shown (on a terminal).
+        num_chains: Chains per rung.
+        num_draws: Draws per chain.
+        num_burnin: Warm-up steps.
+        rel_tol: Relative standard error to reach at each rung.
+        max_grad_evals: Gradients per chain and rung.
+        batch_size: Samples per gradient.
+        n: Number of samples.
+        params: What to sample.
+        behavioral: Whether to measure the distance from the model's own outputs.
+        seed: Of all randomness; all rungs see the same noise.
+        device: Where to compute.
+        compile: Whether gradients of small models are compiled.
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         The profile.
 
     Raises:
-        InputError: wrong input, before any sampling.
+        InputError: Wrong input, before any sampling.
     """
     settings = Settings(
         num_chains, num_draws, num_burnin, sampler, rel_tol, max_grad_evals, seed=seed, batch_size=batch_size
@@ -185,13 +185,13 @@ def check_ladder(n_beta: Iterable[float]) -> np.ndarray:
     """The rungs as an array.
 
     Args:
-        n_beta: positive numbers, ascending.
+        n_beta: Positive numbers, ascending.
 
     Returns:
         float64, shape (scales,).
 
     Raises:
-        InputError: anything else.
+        InputError: Anything else.
     """
     try:
         ladder = np.asarray(list(n_beta), dtype=np.float64)

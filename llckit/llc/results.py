@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from llckit.errors import InputError
+from llckit.files import replace_file
 from llckit.llc.outcome import LLCEstimate
 from llckit.store import CheckpointStore
 
@@ -20,7 +19,7 @@ class Results:
     """The estimates of a store: small JSON documents by key, each written whole or not at all.
 
     Args:
-        store: whose they are.
+        store: Whose they are.
     """
 
     def __init__(self, store: CheckpointStore) -> None:
@@ -63,8 +62,4 @@ class Results:
 
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Keep a document, durably."""
-        with open(self._folder / f"{key}.{uuid.uuid4().hex}.tmp", "x", encoding="utf-8") as file:
-            json.dump(value, file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, self._folder / f"{key}.json")
+        replace_file(self._folder / f"{key}.json", json.dumps(value, allow_nan=False).encode())

@@ -68,31 +68,31 @@ def estimate_curve(
     steps. An estimate so depends on its own checkpoint and on its anchor, and on no other.
 
     Args:
-        store: the checkpoints.
-        task: model, data and loss; `behavioral_task(task)` for the behavioral LLC.
-        steps: which checkpoints; None takes all.
-        n_beta: a number or None: see `estimate_llc`, as for all further arguments. A sequence of ascending numbers
+        store: The checkpoints.
+        task: Model, data and loss; `behavioral_task(task)` for the behavioral LLC.
+        steps: Which checkpoints; None takes all.
+        n_beta: A number or None: see `estimate_llc`, as for all further arguments. A sequence of ascending numbers
             measures every checkpoint at each of them, at the γ chosen for n/ln n.
         localization: γ.
         sampler: "auto", or a sampler.
-        num_chains: chains per checkpoint.
-        num_draws: draws per chain.
-        num_burnin: warm-up steps.
-        rel_tol: relative standard error to reach.
-        max_grad_evals: gradients per chain and checkpoint at most.
-        batch_size: samples per gradient.
-        subset: samples of a fixed subset; which of both is taken where neither is given is chosen at the last
+        num_chains: Chains per checkpoint.
+        num_draws: Draws per chain.
+        num_burnin: Warm-up steps.
+        rel_tol: Relative standard error to reach.
+        max_grad_evals: Gradients per chain and checkpoint at most.
+        batch_size: Samples per gradient.
+        subset: Samples of a fixed subset; which of both is taken where neither is given is chosen at the last
             checkpoint there is, and from then on the same for all.
-        seed: of all randomness.
-        executor: any `concurrent.futures.Executor` whose workers reach the store and the task's file under the same
+        seed: Of all randomness.
+        executor: Any `concurrent.futures.Executor` whose workers reach the store and the task's file under the same
             paths; the task must come from `load_task`. The result is the same without.
-        progress: whether a bar is shown (on a terminal).
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         The `LLCCurve`; for several nβ the `Spectrogram`, whose `llc` has the shape (steps, scales).
 
     Raises:
-        InputError: an empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
+        InputError: An empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
             a loss that is not finite there, wrong settings, or a task or sampler that cannot be sent to workers; before
             any sampling.
     """
@@ -197,7 +197,7 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
     """The curves whose estimates a store already holds, without any task.
 
     Args:
-        store: the checkpoints.
+        store: The checkpoints.
 
     Returns:
         By whether it is behavioral, the curve that `estimate_curve` gave last, with all steps estimated at its

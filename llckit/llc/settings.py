@@ -29,9 +29,9 @@ class Scale(NamedTuple):
     """Where the posterior looks.
 
     Attributes:
-        n_beta: inverse temperature times the number of samples.
+        n_beta: Inverse temperature times the number of samples.
         localization: γ.
-        rule: how they were chosen, in words.
+        rule: How they were chosen, in words.
     """
 
     n_beta: float
@@ -50,10 +50,10 @@ def choose_scale(task: Task, point: Point, n_beta: float | None = None, localiza
     without flat directions the curvature holds the chain, and the second does. At w* = 0 the first is γ = 1.
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint the choice is made at.
-        n_beta: given by the user, or None.
-        localization: likewise.
+        task: Model, data and loss.
+        point: The checkpoint the choice is made at.
+        n_beta: Given by the user, or None.
+        localization: Likewise.
 
     Returns:
         Both, and the rule.
@@ -75,7 +75,7 @@ def check_scale(task: Task, n_beta: float | None, localization: float | None) ->
     """Refuse values that define nothing.
 
     Args:
-        task: says what n/ln n would be.
+        task: Says what n/ln n would be.
         n_beta: nβ, or None.
         localization: γ, or None.
 
@@ -98,8 +98,8 @@ def choose_num_chains(task: Task, point: Point) -> int:
     """8 chains, or up to 256 while one batched gradient is so small that its cost is the call, not the arithmetic.
 
     Args:
-        task: model, data and loss.
-        point: a checkpoint.
+        task: Model, data and loss.
+        point: A checkpoint.
 
     Returns:
         The number of chains.

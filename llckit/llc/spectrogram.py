@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.curve import LLCCurve, read_table, table_column, write_table
+from llckit.llc.curve import LLCCurve
+from llckit.tables import read_table, table_column, write_table
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Spectrogram:
     """Curves of one run at a ladder of nβ, all at the same γ; what is measured at a cell is λ̂ at loss scale 1/nβ.
 
     Attributes:
-        curves: one a scale, at ascending nβ.
+        curves: One a scale, at ascending nβ.
     """
 
     curves: tuple[LLCCurve, ...]
@@ -80,10 +81,10 @@ class Spectrogram:
         """Write one line a cell, with the columns of a curve; n_beta tells the scales apart.
 
         Args:
-            path: a new file.
+            path: A new file.
 
         Raises:
-            InputError: the file exists, or its folder does not.
+            InputError: The file exists, or its folder does not.
         """
         tables = [curve.columns() for curve in self.curves]
         write_table(
@@ -105,7 +106,7 @@ class Spectrogram:
             The spectrogram.
 
         Raises:
-            InputError: no such file, a column missing, fewer than two scales, a cell that is missing, or what
+            InputError: No such file, a column missing, fewer than two scales, a cell that is missing, or what
                 `LLCCurve.from_csv` refuses.
         """
         names, rows = read_table(path)
@@ -135,7 +136,7 @@ def read_curve(path: str | os.PathLike[str]) -> LLCCurve | Spectrogram:
         The one or the other.
 
     Raises:
-        InputError: it holds neither.
+        InputError: It holds neither.
     """
     names, rows = read_table(path)
     seen: dict[str, str] = {}

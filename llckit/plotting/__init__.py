@@ -5,16 +5,15 @@ Figures are made with matplotlib's object-oriented interface, so nothing here to
 
 from llckit.plotting.collapse import plot_collapse
 from llckit.plotting.curve import plot_curve
-from llckit.plotting.files import check_new_file, save_figure, write_new_file
+from llckit.plotting.save_figure import FIGURE_ENDINGS, save_figure
 from llckit.plotting.spectrogram import plot_spectrogram
 from llckit.plotting.style import is_doubtful
 
 __all__ = [
-    "check_new_file",
+    "FIGURE_ENDINGS",
     "is_doubtful",
     "plot_collapse",
     "plot_curve",
     "plot_spectrogram",
     "save_figure",
-    "write_new_file",
 ]

@@ -32,15 +32,15 @@ def plot_collapse(data: Mapping[str, np.ndarray], test: HyperscalingTest, *, tit
     that its background keeps the sizes apart. Without an exponent the right panel says so.
 
     Args:
-        data: arrays of equal length: size, control, and observables with their _se, NaN where there is none.
-        test: what was found in them.
-        title: above the plot.
+        data: Arrays of equal length: size, control, and observables with their _se, NaN where there is none.
+        test: What was found in them.
+        title: Above the plot.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: Matplotlib is not installed.
     """
     figure = new_figure()
     if title is not None:

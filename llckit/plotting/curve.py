@@ -46,16 +46,16 @@ def plot_curve(
     estimates whose outcome says not to rely on them; where such an estimate has no value, its cross is at the bottom.
 
     Args:
-        curve: one point a checkpoint; NaN leaves a gap.
-        transitions: the stages to shade.
-        title: above the plot.
-        axis: linear in ln(step + 1), or in the step.
+        curve: One point a checkpoint; NaN leaves a gap.
+        transitions: The stages to shade.
+        title: Above the plot.
+        axis: Linear in ln(step + 1), or in the step.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        InputError: no such axis, or matplotlib is not installed.
+        InputError: No such axis, or matplotlib is not installed.
     """
     if axis not in ("log", "linear"):
         raise InputError(f"axis is {axis!r}; expected 'log' or 'linear'")

@@ -28,15 +28,15 @@ def plot_spectrogram(
     grey prints. A transition is a line through where it is steepest at each scale, with the 90 % interval of that.
 
     Args:
-        spectrogram: what `estimate_curve` gives for several nβ; at least two steps and two scales.
-        transitions: what `detect_across_scales` found in it.
-        title: above the plot.
+        spectrogram: What `estimate_curve` gives for several nβ; at least two steps and two scales.
+        transitions: What `detect_across_scales` found in it.
+        title: Above the plot.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        InputError: a single step or scale, or matplotlib is not installed.
+        InputError: A single step or scale, or matplotlib is not installed.
     """
     if min(spectrogram.llc.shape) < 2:
         raise InputError(

@@ -26,14 +26,14 @@ def behavioral_task(task: Task) -> BehavioralTask:
     the loss is at a minimum (Bushnaq et al., arXiv 2405.10927, call this the behavioral loss).
 
     Args:
-        task: its `loss_fn` must call `model(...)` once and use what it returns: a tensor, or an object with a tensor
+        task: Its `loss_fn` must call `model(...)` once and use what it returns: a tensor, or an object with a tensor
             `.logits`.
 
     Returns:
         A task of the same model, data and n (the task itself if it is behavioral already).
 
     Raises:
-        InputError: not a task, the outputs cannot be seen, or the loss is not curved in them.
+        InputError: Not a task, the outputs cannot be seen, or the loss is not curved in them.
     """
     if not isinstance(task, Task):
         raise InputError(f"task is a {type(task).__name__}; expected llckit.Task(model, data, loss_fn)")

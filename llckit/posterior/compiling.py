@@ -28,7 +28,7 @@ class Compiler:
     curve, and all scales of a profile, share one: compiling takes seconds. On a GPU the function is one CUDA graph.
 
     Args:
-        device: where gradients are computed.
+        device: Where gradients are computed.
 
     Raises:
         InputError: torch cannot compile here.
@@ -43,9 +43,9 @@ class Compiler:
         """The same function of the same inputs, compiled.
 
         Args:
-            module: recorded operations, which give a tuple of tensors.
-            inputs: what it is called with; of other inputs only the values may differ.
-            expected: what it gives for them. Compiled code rounds otherwise: to half of the digits of the inputs'
+            module: Recorded operations, which give a tuple of tensors.
+            inputs: What it is called with; of other inputs only the values may differ.
+            expected: What it gives for them. Compiled code rounds otherwise: to half of the digits of the inputs'
                 type, relative to the largest entry, it has to give the same.
 
         Returns:
@@ -93,8 +93,8 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
     """A list of operations as machine code, for inputs of these layouts; to be called while `one_at_a_time` is held.
 
     Args:
-        module: the operations.
-        inputs: examples.
+        module: The operations.
+        inputs: Examples.
 
     Returns:
         A function that gives new tensors at each call.

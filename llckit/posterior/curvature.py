@@ -22,8 +22,8 @@ class Spectrum(NamedTuple):
     """Quadrature nodes of the Hessian's eigenvalue density: Σ_j weights_j f(values_j) ≈ tr f(H).
 
     Attributes:
-        values: eigenvalues or Ritz values of ∇²L(w*), float64.
-        weights: their weights, float64, summing to dim.
+        values: Eigenvalues or Ritz values of ∇²L(w*), float64.
+        weights: Their weights, float64, summing to dim.
     """
 
     values: Tensor
@@ -45,8 +45,8 @@ def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
     reorthogonalisation, which doubles eigenvalues already found and leaves the largest as it is.
 
     Args:
-        posterior: supplies ∇L and w*.
-        seed: of the probe vectors.
+        posterior: Supplies ∇L and w*.
+        seed: Of the probe vectors.
 
     Returns:
         Nodes and weights.

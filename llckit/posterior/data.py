@@ -23,18 +23,18 @@ class Samples:
     chunks, and so all numbers, are those of data in memory, bit for bit, as long as they stay below 1 GiB each.
 
     Args:
-        data: a tensor, a tuple, list or dictionary of tensors (or NumPy arrays) whose first dimension counts the
+        data: A tensor, a tuple, list or dictionary of tensors (or NumPy arrays) whose first dimension counts the
             samples; a map-style `Dataset`; or a `DataLoader`, of which the dataset, collate function, batch size and
             worker processes are used and the order is not: a shuffling loader is welcome.
-        device: where the tensors are kept.
-        half_to: the type that half-precision tensors become; None leaves them.
+        device: Where the tensors are kept.
+        half_to: The type that half-precision tensors become; None leaves them.
 
     Attributes:
-        n: number of samples.
-        reread: two trees made from the same indices where reading them twice gave different tensors, else None.
+        n: Number of samples.
+        reread: Two trees made from the same indices where reading them twice gave different tensors, else None.
 
     Raises:
-        InputError: no samples, unequal lengths, or data that cannot be indexed or read.
+        InputError: No samples, unequal lengths, or data that cannot be indexed or read.
     """
 
     def __init__(self, data: Any, device: torch.device | str = "cpu", half_to: torch.dtype | None = None) -> None:
@@ -86,8 +86,8 @@ class Samples:
         far smaller, and making them anew would cost one more forward at every pass.
 
         Args:
-            function: maps a batch to one tensor whose first dimension is the batch.
-            size: samples per call.
+            function: Maps a batch to one tensor whose first dimension is the batch.
+            size: Samples per call.
 
         Returns:
             Samples whose batches are tuples (batch, value).
@@ -101,7 +101,7 @@ class Samples:
         """Some of the samples; kept in memory if they fit there.
 
         Args:
-            indices: integers below `n`, shape (size,).
+            indices: Integers below `n`, shape (size,).
 
         Returns:
             `size` samples.
@@ -113,13 +113,13 @@ class Samples:
         """The samples with these indices; an index tensor of shape (rows, batch) gives leaves (rows, batch, …).
 
         Args:
-            indices: integers below `n`.
+            indices: Integers below `n`.
 
         Returns:
             A tree whose leaves are indexed by `indices`.
 
         Raises:
-            InputError: the samples are kept as batches of unequal shapes.
+            InputError: The samples are kept as batches of unequal shapes.
         """
         if not self.is_indexable:
             raise InputError(

@@ -22,7 +22,7 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     descent, which holds four vectors where L-BFGS holds sixteen.
 
     Args:
-        posterior: of one row.
+        posterior: Of one row.
 
     Returns:
         The depth, at least 0 and dimensionless, and ŵ, shape (dim,).

@@ -24,10 +24,10 @@ def check_loss(task: Task) -> None:
     """Refuse a loss that cannot be sampled: wrong in shape or value, random, without gradient, or no mean over samples.
 
     Args:
-        task: the first few of its samples are tried.
+        task: The first few of its samples are tried.
 
     Raises:
-        InputError: says what the loss gave, and what was expected.
+        InputError: Says what the loss gave, and what was expected.
     """
     point = task.point()
     batch, size = next(task.samples.chunks(PROBE))

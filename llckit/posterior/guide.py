@@ -19,12 +19,12 @@ class Guide:
     curvature is that of the loss but for the residuals' share, which averages out over all samples.
 
     Args:
-        posterior: what it stands in for.
-        task: of that posterior.
-        size: samples in B.
+        posterior: What it stands in for.
+        task: Of that posterior.
+        size: Samples in B.
 
     Raises:
-        InputError: the task has no behavioral loss, or its samples cannot be drawn singly.
+        InputError: The task has no behavioral loss, or its samples cannot be drawn singly.
     """
 
     def __init__(self, posterior: LocalPosterior, task: Task, size: int) -> None:
@@ -38,7 +38,7 @@ class Guide:
         """The stand-in of a new minibatch, the same for all rows.
 
         Args:
-            draw: gives `size` integers below n, shape (size,), for (n, size).
+            draw: Gives `size` integers below n, shape (size,), for (n, size).
 
         Returns:
             Ũ_B, of weights of shape (rows, dim).

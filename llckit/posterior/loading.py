@@ -19,13 +19,13 @@ def load_task(reference: str, *, compile: bool = False) -> Task:
 
     Args:
         reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
-        compile: whether it compiles gradients (see `Task`), also where the file does not say so.
+        compile: Whether it compiles gradients (see `Task`), also where the file does not say so.
 
     Returns:
         The task.
 
     Raises:
-        InputError: no such file or name, the file fails, NAME is no task, or torch cannot compile here.
+        InputError: No such file or name, the file fails, NAME is no task, or torch cannot compile here.
     """
     if not isinstance(reference, str):
         raise InputError(f'task is a {type(reference).__name__}; expected a string "file.py:NAME"')
@@ -75,13 +75,13 @@ def load_reference(reference: Reference) -> Task:
     """The task that another process has.
 
     Args:
-        reference: the `reference` of that task.
+        reference: The `reference` of that task.
 
     Returns:
         The same task, made anew.
 
     Raises:
-        InputError: see `load_task`.
+        InputError: See `load_task`.
     """
     file = Path(reference.name.rpartition(":")[0])
     if file.is_file() and _digest(file) != reference.digest:

@@ -40,15 +40,15 @@ class LocalPosterior:
     """U_r(w) = nβ_r (L(w) − L(w*)) + γ_r/2 ‖w − w*‖², the negative log density of row r (Lau et al., arXiv 2308.12108).
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint w*.
+        task: Model, data and loss.
+        point: The checkpoint w*.
         n_beta: nβ, shape (rows,) or a number.
         localization: γ, likewise.
-        rows: how many.
+        rows: How many.
 
     Attributes:
         loss: L(w*) on all samples.
-        rows, dim: the shape of the weights it takes.
+        rows, dim: The shape of the weights it takes.
 
     Raises:
         InputError: L(w*) or its gradient is not finite.
@@ -86,7 +86,7 @@ class LocalPosterior:
         Args:
             n_beta: nβ, shape (rows,) or a number.
             localization: γ, likewise.
-            rows: how many.
+            rows: How many.
 
         Returns:
             Another posterior.
@@ -106,7 +106,7 @@ class LocalPosterior:
         """The posterior of one row, which shares all memory with this one.
 
         Args:
-            r: which row.
+            r: Which row.
 
         Returns:
             A posterior of one row.
@@ -120,8 +120,8 @@ class LocalPosterior:
         """The posterior at `weights`.
 
         Args:
-            weights: shape (rows, dim).
-            indices: shape (rows, batch): estimate excess and gradient from these samples, a minibatch B of its own for
+            weights: Shape (rows, dim).
+            indices: Shape (rows, batch): estimate excess and gradient from these samples, a minibatch B of its own for
                 every row; None uses all. With w* on the same samples as control variate both are unbiased, and their
                 noise vanishes towards w*: ∇L_B(w) − ∇L_B(w*) + ∇L(w*), the gradient of
                 L_B(w) − L_B(w*) − (∇L_B(w*) − ∇L(w*))·(w − w*).
@@ -143,7 +143,7 @@ class LocalPosterior:
 
         Args:
             rise: ΔL, that loss above w*, float64, shape (rows,).
-            grad: its gradient, shape (rows, dim); overwritten.
+            grad: Its gradient, shape (rows, dim); overwritten.
             weights: w, shape (rows, dim).
 
         Returns:
@@ -187,7 +187,7 @@ class LocalPosterior:
         """The posterior at `weights`, for less: forward passes only.
 
         Args:
-            weights: shape (rows, dim).
+            weights: Shape (rows, dim).
 
         Returns:
             As from a call, but for the gradient: NaN, shape (rows,).
@@ -205,7 +205,7 @@ class LocalPosterior:
         """The same posterior on some of its samples: cheaper where their number hardly matters, as for curvature.
 
         Args:
-            size: how many to keep.
+            size: How many to keep.
 
         Returns:
             A posterior of one row.
@@ -217,8 +217,8 @@ class LocalPosterior:
         """L and ∇L, in as many pieces as memory asks for.
 
         Args:
-            weights: any number of rows, shape (k, dim).
-            samples: over which L is the mean; None takes all.
+            weights: Any number of rows, shape (k, dim).
+            samples: Over which L is the mean; None takes all.
 
         Returns:
             Losses, float64, shape (k,), and gradients, shape (k, dim).

@@ -23,15 +23,15 @@ def observing(
     """Turn functions of the model into one of rows of weights, and try them at w*.
 
     Args:
-        task: supplies the model; the functions get a copy of it.
-        point: the checkpoint.
-        functions: each takes the model and gives a number.
+        task: Supplies the model; the functions get a copy of it.
+        point: The checkpoint.
+        functions: Each takes the model and gives a number.
 
     Returns:
         Maps weights (rows, dim) to values (rows,) by name.
 
     Raises:
-        InputError: no mapping of names to functions, or one fails or gives no finite number at w*.
+        InputError: No mapping of names to functions, or one fails or gives no finite number at w*.
     """
     if not isinstance(functions, Mapping) or not all(callable(function) for function in functions.values()):
         raise InputError(f"observe is {functions!r}; expected functions of the model by name, such as {{'norm': norm}}")

@@ -23,17 +23,17 @@ class Reader:
     """Reads samples of a map-style dataset in batches, here or by worker processes, which stay for the next pass.
 
     Args:
-        data: a dataset, or a DataLoader over one.
-        device: where batches are put.
-        half_to: the type that half-precision tensors become; None leaves them.
+        data: A dataset, or a DataLoader over one.
+        device: Where batches are put.
+        half_to: The type that half-precision tensors become; None leaves them.
 
     Attributes:
-        blocks: the indices of each batch of a full pass.
-        size: samples in a batch.
-        n: samples in the dataset.
+        blocks: The indices of each batch of a full pass.
+        size: Samples in a batch.
+        n: Samples in the dataset.
 
     Raises:
-        InputError: there is nothing to index, or a sampler that leaves samples out.
+        InputError: There is nothing to index, or a sampler that leaves samples out.
     """
 
     def __init__(self, data: Any, device: torch.device, half_to: torch.dtype | None) -> None:
@@ -73,13 +73,13 @@ class Reader:
         """Batches of the samples with these indices, in order.
 
         Args:
-            blocks: the indices of each batch.
+            blocks: The indices of each batch.
 
         Yields:
             The batch, and a checksum of its values.
 
         Raises:
-            InputError: reading or collating fails, or the dataset's length has changed.
+            InputError: Reading or collating fails, or the dataset's length has changed.
         """
         if len(self.dataset) != self.n:
             raise InputError(
@@ -110,8 +110,8 @@ class Reader:
         """The batch where it is computed with.
 
         Args:
-            batch: as collated.
-            copy: whether it comes from a worker, with whom its memory is shared: each tensor holds a file open.
+            batch: As collated.
+            copy: Whether it comes from a worker, with whom its memory is shared: each tensor holds a file open.
 
         Returns:
             The same values.

@@ -47,8 +47,8 @@ class Replay:
     that repeats the call up to rounding. While it is made, all intermediate results of one call are in memory.
 
     Args:
-        task: model and loss.
-        point: supplies what is not sampled, and the samples whose calls are recorded.
+        task: Model and loss.
+        point: Supplies what is not sampled, and the samples whose calls are recorded.
     """
 
     def __init__(self, task: Task, point: Point) -> None:
@@ -60,9 +60,9 @@ class Replay:
         """Mean loss of a batch and its gradient.
 
         Args:
-            weights: shape (rows, dim).
-            batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
-            own_batches: whether every row has its own batch.
+            weights: Shape (rows, dim).
+            batch: One batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
+            own_batches: Whether every row has its own batch.
 
         Returns:
             float64 losses, shape (rows,), and gradients, shape (rows, dim).
@@ -131,10 +131,10 @@ def _simplify(module: GraphModule) -> None:
     """Compute what is the same at every call, and leave out what does nothing.
 
     Args:
-        module: recorded operations.
+        module: Recorded operations.
 
     Raises:
-        ValueError: the shape of a tensor depends on the weights: such numbers would stand in the recording.
+        ValueError: The shape of a tensor depends on the weights: such numbers would stand in the recording.
     """
     graph: Graph = module.graph
     known: dict[Node, Any] = {}

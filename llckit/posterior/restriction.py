@@ -21,15 +21,15 @@ def restrict(model: nn.Module, params: Selection) -> dict[str, Tensor]:
     The restricted LLC keeps all other weights at w* (Wang et al., arXiv 2410.02984, call it weight-refined).
 
     Args:
-        model: changed in place.
-        params: names or patterns such as "layers.0.*", or boolean masks of the parameters' shapes by name; None
+        model: Changed in place.
+        params: Names or patterns such as "layers.0.*", or boolean masks of the parameters' shapes by name; None
             leaves the model as it is.
 
     Returns:
         For each parameter of which only some entries are sampled, their indices in the flattened parameter.
 
     Raises:
-        InputError: a name or pattern that fits no parameter, a mask of the wrong shape or type, or nothing selected.
+        InputError: A name or pattern that fits no parameter, a mask of the wrong shape or type, or nothing selected.
     """
     if params is None:
         return {}

@@ -27,8 +27,8 @@ def is_batched(task: Task, pass_bytes: int) -> bool:
     The rule counts bytes and not seconds, so that numbers do not depend on how busy a machine is.
 
     Args:
-        task: says whether its loss can be batched at all.
-        pass_bytes: activations of one row.
+        task: Says whether its loss can be batched at all.
+        pass_bytes: Activations of one row.
 
     Returns:
         True for one batched call.
@@ -40,8 +40,8 @@ def saved_bytes(task: Task, point: Point) -> int:
     """Bytes that autograd keeps for each further sample of a batch and row, by measurement.
 
     Args:
-        task: model, data and loss.
-        point: the checkpoint.
+        task: Model, data and loss.
+        point: The checkpoint.
 
     Returns:
         Bytes per sample; 0 for a loss that does not look at the data.
@@ -75,7 +75,7 @@ def steady_threads(task: Task) -> Iterator[None]:
     from workers. Large rows get as many threads as torch has.
 
     Args:
-        task: says what a pass over its data touches.
+        task: Says what a pass over its data touches.
     """
     threads = torch.get_num_threads()
     own = task.original
@@ -94,11 +94,11 @@ def losses_of(task: Task, weights: Tensor, point: Point, batch: Tree, *, batched
     """Mean loss of a batch, without gradients.
 
     Args:
-        task: model and loss.
-        weights: shape (rows, dim).
-        point: supplies what is not sampled.
-        batch: one batch for all rows.
-        batched: whether rows are evaluated together.
+        task: Model and loss.
+        weights: Shape (rows, dim).
+        point: Supplies what is not sampled.
+        batch: One batch for all rows.
+        batched: Whether rows are evaluated together.
 
     Returns:
         float64 losses, shape (rows,).
@@ -116,12 +116,12 @@ def losses_and_grads_of(
     """Mean loss of a batch and its gradient.
 
     Args:
-        task: model and loss.
-        weights: shape (rows, dim).
-        point: supplies what is not sampled.
-        batch: one batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
-        batched: whether rows are evaluated together.
-        own_batches: whether every row has its own batch.
+        task: Model and loss.
+        weights: Shape (rows, dim).
+        point: Supplies what is not sampled.
+        batch: One batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
+        batched: Whether rows are evaluated together.
+        own_batches: Whether every row has its own batch.
 
     Returns:
         float64 losses, shape (rows,), and gradients, shape (rows, dim).

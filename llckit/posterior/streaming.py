@@ -27,16 +27,16 @@ class Stream:
     """Samples that are read again at every pass.
 
     Attributes:
-        reader: reads them.
-        order: their indices in the dataset.
-        blocks: the same by batch, as they are read.
-        marks: checksum of each batch; None before it is read.
-        lengths: samples in each batch.
-        form: of a sample; None where batches differ.
-        sample_bytes: what one takes in memory.
-        head: the first batches.
-        is_indexable: whether single samples can be gathered.
-        values: what is paired with them, for each of `sizes`.
+        reader: Reads them.
+        order: Their indices in the dataset.
+        blocks: The same by batch, as they are read.
+        marks: Checksum of each batch; None before it is read.
+        lengths: Samples in each batch.
+        form: Of a sample; None where batches differ.
+        sample_bytes: What one takes in memory.
+        head: The first batches.
+        is_indexable: Whether single samples can be gathered.
+        values: What is paired with them, for each of `sizes`.
     """
 
     reader: Reader
@@ -89,7 +89,7 @@ class Stream:
         """The same samples, each with a value that is kept.
 
         Args:
-            values: for each of `sizes`.
+            values: For each of `sizes`.
 
         Returns:
             Samples that are pairs.
@@ -100,13 +100,13 @@ class Stream:
         """The samples with these indices, as `Samples.gather` has it.
 
         Args:
-            indices: of any shape.
+            indices: Of any shape.
 
         Returns:
             A tree whose leaves are indexed by `indices`.
 
         Raises:
-            InputError: batches of other samples have another shape.
+            InputError: Batches of other samples have another shape.
         """
         wanted = [self.order[i] for i in indices.reshape(-1).tolist()]
         blocks = [block for block, _ in self.reader.read(_by(self.reader.size, wanted))]
@@ -122,7 +122,7 @@ class Stream:
         """Some of the samples.
 
         Args:
-            indices: shape (size,).
+            indices: Shape (size,).
 
         Returns:
             A stream; None where they are few enough to be kept.
@@ -145,7 +145,7 @@ def read_once(reader: Reader) -> tuple[list[Tree] | Stream, tuple[Tree, Tree] | 
     """Read all samples, and keep them if they take no more than `MEMORY_BYTES`.
 
     Args:
-        reader: of the dataset.
+        reader: Of the dataset.
 
     Returns:
         The batches, or a stream of them; and two trees made from the same indices, where these differ.

@@ -30,8 +30,8 @@ class Point(NamedTuple):
 
     Attributes:
         weights: w*, the sampled parameters as one vector, shape (dim,).
-        fixed: what is not sampled, parameters and buffers by name; of a parameter sampled in part, all of it.
-        samples: the data that defines the loss there (the behavioral loss brings its own targets).
+        fixed: What is not sampled, parameters and buffers by name; of a parameter sampled in part, all of it.
+        samples: The data that defines the loss there (the behavioral loss brings its own targets).
     """
 
     weights: Tensor
@@ -42,8 +42,8 @@ class Point(NamedTuple):
         """The same checkpoint with some of its samples, drawn without replacement; more hold fewer of the same seed.
 
         Args:
-            size: how many to keep; all are kept where there are no more, or where single ones cannot be drawn.
-            seed: of the draw.
+            size: How many to keep; all are kept where there are no more, or where single ones cannot be drawn.
+            seed: Of the draw.
 
         Returns:
             The checkpoint.
@@ -60,9 +60,9 @@ class Reference(NamedTuple):
     Attributes:
         name: "file.py:NAME", as `load_task` takes it, with the file's whole path.
         digest: SHA-256 of the file.
-        params: which parameters it is restricted to; None for those of the file.
-        behavioral: whether it is the behavioral task.
-        compile: whether it was told to compile when it was loaded.
+        params: Which parameters it is restricted to; None for those of the file.
+        behavioral: Whether it is the behavioral task.
+        compile: Whether it was told to compile when it was loaded.
     """
 
     name: str
@@ -92,32 +92,32 @@ class Task:
     stay at the checkpoint's values. Half-precision models are sampled in float32.
 
     Args:
-        model: the architecture, at w* or at any weights if checkpoints are loaded later.
-        data: see `Samples`; of a Dataset that takes more than 4 GiB samples are read again at every pass.
+        model: The architecture, at w* or at any weights if checkpoints are loaded later.
+        data: See `Samples`; of a Dataset that takes more than 4 GiB samples are read again at every pass.
         loss_fn: `loss_fn(model, batch)` giving the mean loss of the batch (a scalar) or one loss per sample
             (batch,), in the user's own unit (nats for cross-entropy).
-        n: number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
+        n: Number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
             whether sequences or tokens count).
-        device: where everything is computed; by default where the model is.
-        params: names or patterns such as "layers.0.*" of the parameters to sample, or boolean masks by name; the rest
+        device: Where everything is computed; by default where the model is.
+        params: Names or patterns such as "layers.0.*" of the parameters to sample, or boolean masks by name; the rest
             stays at the checkpoint. None samples all that train.
-        compile: whether gradients of all chains together that come again are compiled by torch: faster where the model
+        compile: Whether gradients of all chains together that come again are compiled by torch: faster where the model
             is small, after some seconds to compile, and rounded otherwise. Models that run row by row (see
             `is_batched`) are left as they are.
 
     Attributes:
-        n: number of samples.
-        dim: number of sampled parameters.
-        model: the copy, in evaluation mode.
-        loss_fn: as given.
-        samples: the data.
-        original: the task itself; a behavioral task keeps the one it was made from.
-        vmaps: whether rows can run in one batched forward.
-        reference: how another process makes the same task; None if it was not loaded from a file.
-        compiler: of gradients that come again; None without.
+        n: Number of samples.
+        dim: Number of sampled parameters.
+        model: The copy, in evaluation mode.
+        loss_fn: As given.
+        samples: The data.
+        original: The task itself; a behavioral task keeps the one it was made from.
+        vmaps: Whether rows can run in one batched forward.
+        reference: How another process makes the same task; None if it was not loaded from a file.
+        compiler: Of gradients that come again; None without.
 
     Raises:
-        InputError: the model has nothing to sample, or the loss is not a finite scalar or vector, does not depend
+        InputError: The model has nothing to sample, or the loss is not a finite scalar or vector, does not depend
             on the parameters, or differs between two calls; or torch cannot compile here.
     """
 
@@ -184,13 +184,13 @@ class Task:
         """The same task with only some parameters sampled.
 
         Args:
-            params: see the class.
+            params: See the class.
 
         Returns:
             A new task (of the user's loss; make it behavioral afterwards).
 
         Raises:
-            InputError: a selection that the class refuses, or that shares nothing with the task's own.
+            InputError: A selection that the class refuses, or that shares nothing with the task's own.
         """
         task = copy.copy(self.original)
         task.model, indices = _prepare(self.original.model, params)
@@ -225,10 +225,10 @@ class Task:
         """Compare a checkpoint's names and shapes with the model's.
 
         Args:
-            shapes: tensor shape by name.
+            shapes: Tensor shape by name.
 
         Raises:
-            InputError: a name is missing, unknown, or has another shape.
+            InputError: A name is missing, unknown, or has another shape.
         """
         own = {name: tuple(tensor.shape) for name, tensor in _tensors(self.model.state_dict()).items()}
         groups = self._tied()
@@ -250,13 +250,13 @@ class Task:
         """Where to sample: the weights of a checkpoint, or the model's own.
 
         Args:
-            state: a state dictionary with the model's names and shapes; None takes the model as given.
+            state: A state dictionary with the model's names and shapes; None takes the model as given.
 
         Returns:
             The checkpoint in the coordinates that are sampled.
 
         Raises:
-            InputError: names or shapes differ, tied weights differ, or values are not finite.
+            InputError: Names or shapes differ, tied weights differ, or values are not finite.
         """
         own = _tensors(self.model.state_dict())
         state = own if state is None else _tensors(state)
@@ -298,8 +298,8 @@ class Task:
         """One vector of weights as the model's parameters and buffers.
 
         Args:
-            weights: shape (dim,).
-            fixed: what is not sampled; of a parameter that is sampled in part, all of it.
+            weights: Shape (dim,).
+            fixed: What is not sampled; of a parameter that is sampled in part, all of it.
 
         Returns:
             Tensors by name.
@@ -315,9 +315,9 @@ class Task:
         """Mean loss of one batch at one vector of weights.
 
         Args:
-            weights: shape (dim,).
-            fixed: what is not sampled.
-            batch: one batch of the samples.
+            weights: Shape (dim,).
+            fixed: What is not sampled.
+            batch: One batch of the samples.
 
         Returns:
             A float64 scalar, differentiable in `weights`.

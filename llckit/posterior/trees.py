@@ -19,14 +19,14 @@ def tree_map(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
     """The same tree with `function` applied to every tensor in it.
 
     Args:
-        function: called with each tensor (NumPy arrays arrive as tensors).
-        tree: a tensor, or nested tuples, lists and mappings of tensors.
+        function: Called with each tensor (NumPy arrays arrive as tensors).
+        tree: A tensor, or nested tuples, lists and mappings of tensors.
 
     Returns:
         A tree of the same shape.
 
     Raises:
-        InputError: a leaf is neither a tensor nor a NumPy array.
+        InputError: A leaf is neither a tensor nor a NumPy array.
     """
     if isinstance(tree, np.ndarray) and tree.dtype != object:
         tree = torch.as_tensor(tree)
@@ -65,13 +65,13 @@ def length(tree: Tree) -> int:
     """The number of samples in a batch.
 
     Args:
-        tree: a batch.
+        tree: A batch.
 
     Returns:
         The first dimension of its leaves.
 
     Raises:
-        InputError: there are no leaves, or they differ in their first dimension.
+        InputError: There are no leaves, or they differ in their first dimension.
     """
     shapes = [list(x.shape) for x in leaves(tree)]
     if not shapes:
@@ -92,13 +92,13 @@ def alike(forms: Sequence[Form]) -> bool:
     """Whether batches of these forms can be joined into one.
 
     Args:
-        forms: of each batch.
+        forms: Of each batch.
 
     Returns:
         Whether they are the same.
 
     Raises:
-        InputError: the batches hold different numbers of tensors.
+        InputError: The batches hold different numbers of tensors.
     """
     if len({len(each) for each in forms}) > 1:
         raise InputError("the collate function gives batches of different structure; expected the same in all")
@@ -121,11 +121,11 @@ def placed(
     """The tree on a device, without its graph.
 
     Args:
-        tree: a batch.
-        device: where its tensors go.
-        half_to: the type that half-precision tensors become; None leaves them.
-        copy: whether tensors that are there already are copied.
-        non_blocking: whether copies from pinned memory may go on while this process does.
+        tree: A batch.
+        device: Where its tensors go.
+        half_to: The type that half-precision tensors become; None leaves them.
+        copy: Whether tensors that are there already are copied.
+        non_blocking: Whether copies from pinned memory may go on while this process does.
 
     Returns:
         A tree of the same shape.

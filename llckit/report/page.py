@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from llckit.files import check_new_file, write_new_file
 from llckit.llc import LLCCurve, Spectrogram
-from llckit.plotting import check_new_file, is_doubtful, write_new_file
+from llckit.plotting import is_doubtful
 from llckit.report.cells import number, step_cell
 from llckit.report.diagnostics import diagnostics_section, settings_section
 from llckit.report.exponents import exponents_section
@@ -58,17 +59,17 @@ def write_report(
     """Write a self-contained page: answer, figure, stages, diagnostics of every checkpoint, settings.
 
     Args:
-        path: a new file that ends in .html.
-        curve: the curve that the transitions were found in.
-        transitions: its stages; may be empty.
-        title: heading of the page.
-        behavioral: a second curve over the same run, of the behavioral loss, drawn as a figure of its own.
-        spectrogram: estimates over the same run at several nβ, in which transitions are found across scales.
-        notes: sentences to add.
-        metadata: further settings by name, such as the data's size or the rule that chose nβ.
+        path: A new file that ends in .html.
+        curve: The curve that the transitions were found in.
+        transitions: Its stages; may be empty.
+        title: Heading of the page.
+        behavioral: A second curve over the same run, of the behavioral loss, drawn as a figure of its own.
+        spectrogram: Estimates over the same run at several nβ, in which transitions are found across scales.
+        notes: Sentences to add.
+        metadata: Further settings by name, such as the data's size or the rule that chose nβ.
 
     Raises:
-        InputError: the file exists, has another ending or no folder; or matplotlib is not installed.
+        InputError: The file exists, has another ending or no folder; or matplotlib is not installed.
     """
     file = check_new_file(path, ENDINGS)
     sections = [

@@ -84,7 +84,7 @@ def free_energy(stage: Transition) -> str:
     """Which end of a stage has the lower free energy, as a clause.
 
     Args:
-        stage: a transition.
+        stage: A transition.
 
     Returns:
         For which numbers of samples n the end of the stage wins over its start.

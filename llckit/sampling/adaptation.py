@@ -18,9 +18,9 @@ class StepSize(NamedTuple):
     Attributes:
         value: ε.
         center: ln ε towards which the search is shrunk.
-        adapted: updates since the search began.
-        error: mean of target − acceptance, early ones forgotten.
-        log_average: weighted mean of ln ε, where the search settles.
+        adapted: Updates since the search began.
+        error: Mean of target − acceptance, early ones forgotten.
+        log_average: Weighted mean of ln ε, where the search settles.
     """
 
     value: float
@@ -34,7 +34,7 @@ class StepSize(NamedTuple):
         """A search that begins at `first`.
 
         Args:
-            first: a positive number.
+            first: A positive number.
 
         Returns:
             The step size `first`.
@@ -45,8 +45,8 @@ class StepSize(NamedTuple):
         """Smaller where fewer were accepted than wanted, and the reverse.
 
         Args:
-            acceptance: mean over chains of a step's acceptance probability.
-            target: what it should be on average.
+            acceptance: Mean over chains of a step's acceptance probability.
+            target: What it should be on average.
 
         Returns:
             The step size to go on with.
@@ -62,8 +62,8 @@ class StepSize(NamedTuple):
         """The same for a step size that is nearly right: ln ε changes by a tenth of the difference.
 
         Args:
-            acceptance: mean over chains of a step's acceptance probability.
-            target: what it should be on average.
+            acceptance: Mean over chains of a step's acceptance probability.
+            target: What it should be on average.
 
         Returns:
             The step size to go on with.
@@ -86,8 +86,8 @@ def steering(target: float, *, fixed: bool) -> tuple[Callable[[Any, Info], Any],
     """How a sampler whose state has a `step_size: StepSize` adapts and freezes it.
 
     Args:
-        target: mean acceptance to reach, pooled over chains.
-        fixed: whether the user gave the step, which then stays.
+        target: Mean acceptance to reach, pooled over chains.
+        fixed: Whether the user gave the step, which then stays.
 
     Returns:
         `adapt` and `freeze` of the sampler.

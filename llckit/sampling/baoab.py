@@ -54,7 +54,7 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         The sampler.
 
     Raises:
-        InputError: a number that is not positive.
+        InputError: A number that is not positive.
     """
     check_step_size(step_size)
     if friction is not None and not is_positive(friction):

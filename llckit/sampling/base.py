@@ -28,13 +28,13 @@ class Info(NamedTuple):
     """What one step tells.
 
     Attributes:
-        energy: the posterior at the draw that the step reports.
-        weights: that draw, shape (rows, dim).
+        energy: The posterior at the draw that the step reports.
+        weights: That draw, shape (rows, dim).
         acceptance: Metropolis acceptance probability, shape (rows,); for unadjusted samplers what it would be, or 1.
-        grad_evals: gradients computed, per row.
+        grad_evals: Gradients computed, per row.
         step_size: ε used.
-        turn: steps after which chains turn back, where the sampler measures it; else 0.
-        stretch: the largest scale of a weight over the smallest, where the sampler moves weights on scales; else 1.
+        turn: Steps after which chains turn back, where the sampler measures it; else 0.
+        stretch: The largest scale of a weight over the smallest, where the sampler moves weights on scales; else 1.
     """
 
     energy: Energy
@@ -53,11 +53,11 @@ class Noise:
     curve are sharper than its values.
 
     Args:
-        seed: a non-negative integer.
-        rows: number of chains.
-        like: a tensor of the type and device that draws should have.
-        first: number of the first of these chains.
-        stream: an even number; the same chains draw other numbers from another stream.
+        seed: A non-negative integer.
+        rows: Number of chains.
+        like: A tensor of the type and device that draws should have.
+        first: Number of the first of these chains.
+        stream: An even number; the same chains draw other numbers from another stream.
     """
 
     def __init__(self, seed: int, rows: int, like: Tensor, first: int = 0, stream: int = 0) -> None:
@@ -100,19 +100,19 @@ class Sampler(NamedTuple):
     """A sampler knows nothing of nβ, γ or w*: it moves rows of weights in a potential.
 
     Attributes:
-        name: as it is reported.
-        settings: what it was made with, as it is recorded beside results.
+        name: As it is reported.
+        settings: What it was made with, as it is recorded beside results.
         init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).
-        needs_full_loss: whether minibatches would break it (Metropolis tests need the same potential twice).
-        jumps: whether chains may also jump between its steps; its state then has their exact `energy`.
-        guided: whether it follows other gradients than those of the potential it is given, whose energies it needs.
-        separable: whether rows know nothing of each other, so that each may be moved alone; such a sampler must adapt
+        needs_full_loss: Whether minibatches would break it (Metropolis tests need the same potential twice).
+        jumps: Whether chains may also jump between its steps; its state then has their exact `energy`.
+        guided: Whether it follows other gradients than those of the potential it is given, whose energies it needs.
+        separable: Whether rows know nothing of each other, so that each may be moved alone; such a sampler must adapt
             nothing, and spend the same gradients in every row.
         adapt: (State, Info) -> State, called after every step of the warm-up and never later.
         freeze: State -> State, called once when the warm-up ends.
-        num_burnin: warm-up steps unless the user says otherwise.
-        min_draws: draws before the first look at their error.
+        num_burnin: Warm-up steps unless the user says otherwise.
+        min_draws: Draws before the first look at their error.
         heat: (ε, total variance of a minibatch's ∇U) -> what that noise adds to the mean of U, to first order; None
             where it is not known.
     """
@@ -136,10 +136,10 @@ def check_step_size(value: object) -> None:
     """Refuse what cannot be a step size.
 
     Args:
-        value: as given by the user; None leaves it to the sampler.
+        value: As given by the user; None leaves it to the sampler.
 
     Raises:
-        InputError: neither None nor a positive number.
+        InputError: Neither None nor a positive number.
     """
     if value is not None and not is_positive(value):
         raise InputError(f"step_size is {value!r}; expected a positive number, or None to have it found")

@@ -24,7 +24,7 @@ def rhat(draws: np.ndarray) -> float:
     """Split rank-normalised R̂ = √(((N−1)/N W + B/N)/W), the larger of bulk and folded.
 
     Args:
-        draws: shape (draws, chains).
+        draws: Shape (draws, chains).
 
     Returns:
         About 1 where chains agree; NaN if a draw is not finite or all are equal.
@@ -38,7 +38,7 @@ def ess_bulk(draws: np.ndarray) -> float:
     """Effective sample size of the rank-normalised draws.
 
     Args:
-        draws: shape (draws, chains).
+        draws: Shape (draws, chains).
 
     Returns:
         Number of independent draws worth as much; NaN if a draw is not finite or all are equal.
@@ -50,7 +50,7 @@ def ess_mean(draws: np.ndarray) -> float:
     """Effective sample size for the mean.
 
     Args:
-        draws: shape (draws, chains).
+        draws: Shape (draws, chains).
 
     Returns:
         Number of independent draws that estimate the mean as well; NaN if a draw is not finite or all are equal.
@@ -62,7 +62,7 @@ def mcse_mean(draws: np.ndarray) -> float:
     """Monte Carlo standard error of the mean, sd/√ESS.
 
     Args:
-        draws: shape (draws, chains).
+        draws: Shape (draws, chains).
 
     Returns:
         In the unit of the draws; NaN if a draw is not finite or all are equal.
@@ -145,7 +145,7 @@ def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
     Args:
         excess: nβ (L(w) − L(w*)), shape (draws, chains).
         virial: (w − w*)·∇U(w), likewise.
-        dim: number of sampled parameters.
+        dim: Number of sampled parameters.
 
     Returns:
         Whether all three hold.
@@ -162,7 +162,7 @@ def spread(virial: np.ndarray, dim: int) -> float:
 
     Args:
         virial: (w − w*)·∇U(w), shape (draws, chains).
-        dim: number of sampled parameters.
+        dim: Number of sampled parameters.
 
     Returns:
         1 or more where they may have reached all of it.

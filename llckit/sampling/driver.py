@@ -105,16 +105,16 @@ class Trace:
         virial: (w − w*)·∇U(w), of mean `dim` under the exact posterior; measured at every tenth draw, and held in
             between, where a guide saves the gradients of all samples.
         acceptance: Metropolis acceptance probability.
-        grad_evals: gradients computed by each chain, warm-up included.
-        num_burnin: steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
+        grad_evals: Gradients computed by each chain, warm-up included.
+        num_burnin: Steps that are not among the draws: the warm-up and, where chains had not mixed, its repetitions.
         step_size: ε after warm-up.
-        turn: steps after which chains turn back, as far as the sampler knows; else 0.
-        stretch: the largest scale that a weight moved on over the smallest; 1 where the sampler knows no scales.
-        rel_tol: the relative error the draws were to reach, or None if their number was given.
-        diverged: whether a chain left the finite numbers.
-        heat: what the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros where
+        turn: Steps after which chains turn back, as far as the sampler knows; else 0.
+        stretch: The largest scale that a weight moved on over the smallest; 1 where the sampler knows no scales.
+        rel_tol: The relative error the draws were to reach, or None if their number was given.
+        diverged: Whether a chain left the finite numbers.
+        heat: What the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros where
             there is none, or where the sampler does not know.
-        observed: values of further functions of the weights at the same draws, by name.
+        observed: Values of further functions of the weights at the same draws, by name.
     """
 
     excess: np.ndarray
@@ -153,22 +153,22 @@ def sample(
     the first half of the draws is left out instead.
 
     Args:
-        posterior: the potential, one row a chain.
-        sampler: how to move.
-        seed: of the noise.
-        num_burnin: warm-up steps; None takes the sampler's own number.
-        num_draws: draws per chain; None stops by `rel_tol`.
-        rel_tol: the standard error to reach, relative to the mean (taken as at least 0.1).
-        max_grad_evals: gradients per chain after which sampling ends all the same.
-        batch_size: samples a gradient; None uses all.
-        progress: whether to show a bar on a terminal.
-        observe: maps the weights of a draw to values (rows,) by name, to be kept beside it.
+        posterior: The potential, one row a chain.
+        sampler: How to move.
+        seed: Of the noise.
+        num_burnin: Warm-up steps; None takes the sampler's own number.
+        num_draws: Draws per chain; None stops by `rel_tol`.
+        rel_tol: The standard error to reach, relative to the mean (taken as at least 0.1).
+        max_grad_evals: Gradients per chain after which sampling ends all the same.
+        batch_size: Samples a gradient; None uses all.
+        progress: Whether to show a bar on a terminal.
+        observe: Maps the weights of a draw to values (rows,) by name, to be kept beside it.
 
     Returns:
         The trace.
 
     Raises:
-        InputError: minibatches for a sampler that needs the full loss.
+        InputError: Minibatches for a sampler that needs the full loss.
     """
     if batch_size is not None and sampler.needs_full_loss and not sampler.guided:
         raise InputError(

@@ -30,7 +30,7 @@ class Start(NamedTuple):
 
     Attributes:
         step_size: ε.
-        turn: leapfrogs after which chains turn back.
+        turn: Leapfrogs after which chains turn back.
     """
 
     step_size: float
@@ -93,8 +93,8 @@ def hmc(
     Args:
         step_size: ε, fixed; None finds it: first 1/√k with k the largest curvature of U, then dual averaging during
             the warm-up to an acceptance of 0.85, pooled over chains.
-        max_leapfrogs: takes ℓ uniform on 1 … `max_leapfrogs` instead.
-        guide: gives Ũ, drawing integers for all chains by what it is called with, such as `llckit.posterior.Guide`;
+        max_leapfrogs: Takes ℓ uniform on 1 … `max_leapfrogs` instead.
+        guide: Gives Ũ, drawing integers for all chains by what it is called with, such as `llckit.posterior.Guide`;
             None follows U.
         start: ε and the length, found in a potential much like this one. The warm-up is then 20 steps in place of 150,
             all of them long, and corrects ε; a further one, where chains have not mixed, searches both.
@@ -103,7 +103,7 @@ def hmc(
         The sampler.
 
     Raises:
-        InputError: a step size or length that is not positive.
+        InputError: A step size or length that is not positive.
     """
     check_step_size(step_size)
     if start is not None:

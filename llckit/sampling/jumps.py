@@ -26,11 +26,11 @@ class Jumps:
     chains never jump, else before every second step. All random numbers are those of `noise`.
 
     Args:
-        posterior: of E, w* and γ; its rows are the chains.
-        noise: for these chains, and for nothing else: those that never jump move as if there were no jumps.
+        posterior: Of E, w* and γ; its rows are the chains.
+        noise: For these chains, and for nothing else: those that never jump move as if there were no jumps.
 
     Attributes:
-        share: of jumps from w* that are accepted: Z at a minimum; 0 without a localiser, None while not known.
+        share: Of jumps from w* that are accepted: Z at a minimum; 0 without a localiser, None while not known.
     """
 
     def __init__(self, posterior: LocalPosterior, noise: Noise) -> None:
@@ -41,8 +41,8 @@ class Jumps:
         """Let all chains jump, if it pays and this step has its turn.
 
         Args:
-            weights: where chains are, shape (rows, dim).
-            energy: the posterior there.
+            weights: Where chains are, shape (rows, dim).
+            energy: The posterior there.
 
         Returns:
             Weights, their energy, and the gradients that this took.

@@ -30,7 +30,7 @@ class Metric(NamedTuple):
         away2: Σ (w − w*)² over chains and draws so far, likewise.
         grad2: Σ (∂U)², likewise.
         scale: s, shape (dim,); None while it is not known, or not used.
-        stretch: the largest scale over the smallest, 1 where none is used.
+        stretch: The largest scale over the smallest, 1 where none is used.
     """
 
     center: Tensor | None = None
@@ -55,8 +55,8 @@ class Metric(NamedTuple):
         """Collect draws, and in the last step find the scales and forget the sums.
 
         Args:
-            adapted: steps of the warm-up so far, this one included.
-            weights: where chains are, shape (rows, dim).
+            adapted: Steps of the warm-up so far, this one included.
+            weights: Where chains are, shape (rows, dim).
             grad: ∇U there.
 
         Returns:

@@ -16,12 +16,12 @@ def metropolis(
     """Move each row to its proposal with probability min(1, exp(−ΔH)); what is not finite is never accepted.
 
     Args:
-        weights: where the rows are, shape (rows, dim).
-        energy: the posterior there.
-        proposal: where they may go; overwritten.
-        proposed: the posterior there; its gradient is overwritten.
+        weights: Where the rows are, shape (rows, dim).
+        energy: The posterior there.
+        proposal: Where they may go; overwritten.
+        proposed: The posterior there; its gradient is overwritten.
         change: ΔH, shape (rows,).
-        noise: one uniform number a row is taken from it.
+        noise: One uniform number a row is taken from it.
 
     Returns:
         Weights, their energy, and the acceptance probabilities, shape (rows,).

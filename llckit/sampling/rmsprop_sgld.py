@@ -43,13 +43,13 @@ def rmsprop_sgld(*, step_size: float | None = None, decay: float = 0.99, eps: fl
     Args:
         step_size: ε; None takes 0.2 over the largest curvature of U at w*.
         decay: b, at least 0 and below 1.
-        eps: floor of √v̂.
+        eps: Floor of √v̂.
 
     Returns:
         The sampler.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: A number out of its range.
     """
     check_step_size(step_size)
     if not (decay == 0 or (is_positive(decay) and decay < 1)):

@@ -35,7 +35,7 @@ def sgld(*, step_size: float | None = None) -> Sampler:
         The sampler.
 
     Raises:
-        InputError: a step size that is not positive.
+        InputError: A step size that is not positive.
     """
     check_step_size(step_size)
 

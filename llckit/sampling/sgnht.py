@@ -45,7 +45,7 @@ def sgnht(*, step_size: float | None = None, diffusion: float = 0.01) -> Sampler
         The sampler.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: A number out of its range.
     """
     check_step_size(step_size)
     if not (is_positive(diffusion) and diffusion < 1):

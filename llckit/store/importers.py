@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from llckit.errors import InputError
-from llckit.store.checks import one_line
 from llckit.store.encoding import encode
 from llckit.store.manifest import Manifest, Scalar, as_scalar
+from llckit.store.messages import one_line
 from llckit.store.store import CheckpointStore
 
 __all__ = ["checkpoints_by_step", "import_checkpoints"]

@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from llckit.errors import InputError
-from llckit.store.checks import one_line, system_error
+from llckit.files import sync
+from llckit.store.messages import one_line, system_error
 
-__all__ = ["make_folder", "publish", "sync"]
+__all__ = ["make_folder", "publish"]
 
 _TEMPORARY = re.compile(r"\.writing-([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}\.h5")
 # What file systems say that have no hard links.
@@ -63,19 +64,6 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         sync(folder.parent)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable.
-
-    Args:
-        path: The file or folder.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _name(temporary: Path, file: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
-from llckit.store.checks import one_line, system_error
+from llckit.store.messages import one_line, system_error
 
 __all__ = ["CHUNK_BYTES", "MAX_INFLATION", "Source", "attribute", "hard_link", "inflate_row", "read_row", "require"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llckit.checks import check_integer
 from llckit.errors import InputError
 from llckit.store.background import Writer
-from llckit.store.checks import whole_number
 from llckit.store.modules import plain_state, refuse_sharded
 from llckit.store.store import CheckpointStore
 
@@ -56,7 +56,7 @@ class Recorder:
         Returns:
             Whether it was saved, or queued to be saved.
         """
-        step = whole_number("step", step)
+        step = check_integer("step", step, 0)
         scheduled = self.schedule is None or step in self.schedule
         saved = scheduled and self._save(step, model, metadata)
         self._raise_failures()  # last, so that a caller who goes on has lost no other step
@@ -131,7 +131,7 @@ class Recorder:
 def _as_steps(schedule: Iterable[int]) -> frozenset[int]:
     if isinstance(schedule, str | bytes) or not isinstance(schedule, Iterable):
         raise InputError(f"schedule is a {type(schedule).__name__}, but it must be a collection of steps, or None")
-    steps = frozenset(whole_number("a step of the schedule", step) for step in schedule)
+    steps = frozenset(check_integer("a step of the schedule", step, 0) for step in schedule)
     if not steps:
         raise InputError("the schedule is empty, so nothing would ever be saved: give steps, or None for every call")
     return steps

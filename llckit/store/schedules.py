@@ -3,7 +3,7 @@
 import heapq
 from itertools import pairwise
 
-from llckit.store.checks import whole_number
+from llckit.checks import check_integer
 
 __all__ = ["linear_schedule", "log_schedule", "mixed_schedule"]
 
@@ -77,5 +77,5 @@ def mixed_schedule(last_step: int, count: int) -> list[int]:
 
 
 def _checked(last_step: int, count: int) -> tuple[int, int]:
-    last_step = whole_number("last_step", last_step)
-    return last_step, min(whole_number("count", count, least=1), last_step + 1)
+    last_step = check_integer("last_step", last_step, 0)
+    return last_step, min(check_integer("count", count, 1), last_step + 1)

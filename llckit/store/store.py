@@ -15,7 +15,9 @@ from typing import overload
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from llckit.checks import check_integer
 from llckit.errors import InputError
+from llckit.files import sync
 from llckit.store.checkpoint_file import (
     CheckpointFile,
     checkpoint_name,
@@ -25,11 +27,10 @@ from llckit.store.checkpoint_file import (
     write_checkpoint,
     write_export,
 )
-from llckit.store.checks import whole_number
 from llckit.store.encoding import EncodedCheckpoint, encode
 from llckit.store.manifest import Manifest, Scalar
 from llckit.store.modules import plain_state, refuse_sharded
-from llckit.store.publish import make_folder, publish, sync
+from llckit.store.publish import make_folder, publish
 
 __all__ = ["CheckpointStore", "Damage"]
 
@@ -151,7 +152,7 @@ class CheckpointStore:
         Raises:
             InputError: As in `save`.
         """
-        step = whole_number("step", step)
+        step = check_integer("step", step, 0)
         if self._exported is not None:
             raise InputError(f"{self.path} is an exported store, which is only read: save to a folder")
         refuse_sharded(model)
@@ -306,7 +307,7 @@ class CheckpointStore:
 
     def __contains__(self, step: object) -> bool:
         try:
-            number = whole_number("step", step)
+            number = check_integer("step", step, 0)
         except InputError:
             return False
         return number in self._exported if self._exported is not None else os.path.lexists(self._file(number))
@@ -332,7 +333,7 @@ class CheckpointStore:
                 existing.tensor(index)  # raises if what is there is damaged
 
     def _open(self, step: int) -> AbstractContextManager[CheckpointFile]:
-        step = whole_number("step", step)
+        step = check_integer("step", step, 0)
         if step in self:
             return (
                 open_exported(self.path, step)

@@ -169,7 +169,7 @@ def transformers_callback(recorder: Recorder) -> Any:
         a run from scratch meets the record of another.
 
     Raises:
-        InputError: transformers is not installed.
+        InputError: Transformers is not installed.
     """
     base = _imported("TrainerCallback", "transformers", extra="transformers")
 

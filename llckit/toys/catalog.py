@@ -35,15 +35,15 @@ class Toy(NamedTuple):
     """A model at a point whose LLC is known; `estimate_llc(toy.model, toy.data, toy.loss_fn)` estimates it.
 
     Attributes:
-        name: unique.
-        family: what it is an example of.
-        model: at w*.
-        data: one dummy column of n rows.
-        loss_fn: the population loss.
-        llc: the local learning coefficient λ at this point.
+        name: Unique.
+        family: What it is an example of.
+        model: At w*.
+        data: One dummy column of n rows.
+        loss_fn: The population loss.
+        llc: The local learning coefficient λ at this point.
         multiplicity: m.
         exact: E[nβ (L − L*)] as a function of (n_beta, localization); None where no closed form is known.
-        source: where the answer comes from.
+        source: Where the answer comes from.
     """
 
     name: str

@@ -29,18 +29,18 @@ class ScalingData(NamedTuple):
 
     Attributes:
         size: N.
-        control: temperature T, occupation probability, or what the function that made the data says.
+        control: Temperature T, occupation probability, or what the function that made the data says.
         order_parameter: <|m|>.
         susceptibility: N<m²>.
         specific_heat: N(<e²> − <e>²)/T², e the energy per site.
         binder: 1 − d<m⁴>/((d + 2)<m²>²) for m with d components; at d = 1 Binder's 1 − <m⁴>/(3<m²>²)
             (Z. Phys. B 43, 1981). It is 0 for a Gaussian m and 2/(d + 2) for |m| without fluctuations.
         energy: <e>.
-        order_parameter_se: standard error of `order_parameter`; the others alike.
-        susceptibility_se: see above.
-        specific_heat_se: see above.
-        binder_se: see above.
-        energy_se: see above.
+        order_parameter_se: Standard error of `order_parameter`; the others alike.
+        susceptibility_se: See above.
+        specific_heat_se: See above.
+        binder_se: See above.
+        energy_se: See above.
     """
 
     size: Array
@@ -66,7 +66,7 @@ def from_moments(
 
     Args:
         size: N, shape (points,).
-        control: the control parameter, shape (points,).
+        control: The control parameter, shape (points,).
         moments: <|m|>, <m²>, <m⁴>, <e>, <e²> in each replica, shape (points, replicas, 5); a single one is exact.
         temperature: T of the specific heat, shape (points,) or a scalar.
         components: d of the order parameter.
@@ -100,8 +100,8 @@ def scaling_window(sizes: Sequence[int], width: float, points: int = 11) -> Arra
 
     Args:
         sizes: N or L.
-        width: of the window.
-        points: per size.
+        width: Of the window.
+        points: Per size.
 
     Returns:
         x, shape (sizes, points).
@@ -115,14 +115,14 @@ def checked_sizes(sizes: Sequence[int], least: int = 2) -> Array:
     """The sizes as numbers, where they are whole.
 
     Args:
-        sizes: sizes or lengths.
-        least: smallest one allowed. For lengths it is 3: a shorter lattice has two bonds between the same sites.
+        sizes: Sizes or lengths.
+        least: Smallest one allowed. For lengths it is 3: a shorter lattice has two bonds between the same sites.
 
     Returns:
         A column, shape (sizes, 1).
 
     Raises:
-        InputError: they are not.
+        InputError: They are not.
     """
     if not len(sizes) or any(not isinstance(size, int | np.integer) or size < least for size in sizes):
         raise InputError(f"the sizes are {list(sizes)}; expected whole numbers from {least} on")
@@ -133,14 +133,14 @@ def control_grid(control: ArrayLike, sizes: int) -> Array:
     """Values of the control, the same for all sizes or each size's own, as one array.
 
     Args:
-        control: shape (points,) or (sizes, points).
-        sizes: number of sizes.
+        control: Shape (points,) or (sizes, points).
+        sizes: Number of sizes.
 
     Returns:
         Shape (sizes, points).
 
     Raises:
-        InputError: another shape, or values that are not finite.
+        InputError: Another shape, or values that are not finite.
     """
     grid = np.atleast_2d(np.asarray(control, dtype=np.float64))
     if grid.ndim != 2 or len(grid) not in (1, sizes) or not grid.size or not np.isfinite(grid).all():
@@ -155,7 +155,7 @@ class Torus:
 
     Args:
         length: L, at least 3.
-        rows: number of lattices.
+        rows: Number of lattices.
     """
 
     def __init__(self, length: int, rows: int) -> None:
@@ -168,7 +168,7 @@ class Torus:
         """Whether a site has the value of the one right of it and of the one below.
 
         Args:
-            values: shape (rows, L, L).
+            values: Shape (rows, L, L).
 
         Returns:
             Shape (rows, L, L, 2).
@@ -182,7 +182,7 @@ class Torus:
         """The number of clusters in all rows together, and to which one each site belongs.
 
         Args:
-            bonds: whether a site is bound to the one right of it and to the one below, shape (rows, L, L, 2).
+            bonds: Whether a site is bound to the one right of it and to the one below, shape (rows, L, L, 2).
 
         Returns:
             The number, and labels of shape (rows, L, L).

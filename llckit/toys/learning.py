@@ -37,8 +37,8 @@ def binary_perceptron(
         sizes: N, up to 24; memory and time go as 2^N.
         ratios: α, shape (points,) for all sizes or (sizes, points), of which the nearest P/N is taken and returned;
             None means 0.5 … 2.5.
-        seeds: independent sets of samples, each seen at all α: points of one size are correlated. At least 2.
-        seed: of the random numbers.
+        seeds: Independent sets of samples, each seen at all α: points of one size are correlated. At least 2.
+        seed: Of the random numbers.
 
     Returns:
         The data, α rising from disorder to order; the order parameter is <|m|>; energy, here the survivors' training
@@ -87,13 +87,13 @@ class GrokkingRuns(NamedTuple):
 
     Attributes:
         modulus: p.
-        fraction: share of the p² pairs that was trained on.
-        seed: of weights and split.
-        train_loss: mean cross-entropy of the training pairs, in nats.
-        test_loss: the same of the other pairs.
-        train_accuracy: share of training pairs answered rightly.
-        test_accuracy: the same of the other pairs.
-        grok_step: first step, of every 20th and the last, with a test accuracy above 90 %; NaN where there was none.
+        fraction: Share of the p² pairs that was trained on.
+        seed: Of weights and split.
+        train_loss: Mean cross-entropy of the training pairs, in nats.
+        test_loss: The same of the other pairs.
+        train_accuracy: Share of training pairs answered rightly.
+        test_accuracy: The same of the other pairs.
+        grok_step: First step, of every 20th and the last, with a test accuracy above 90 %; NaN where there was none.
     """
 
     modulus: NDArray[np.int_]
@@ -123,10 +123,10 @@ def grokking_runs(
 
     Args:
         modulus: p.
-        fractions: of the pairs to train on, each leaving at least one pair on either side.
-        seeds: of weights and splits; all combinations with `fractions` are run.
-        steps: number of steps.
-        progress: whether a bar is shown (on a terminal).
+        fractions: Of the pairs to train on, each leaving at least one pair on either side.
+        seeds: Of weights and splits; all combinations with `fractions` are run.
+        steps: Number of steps.
+        progress: Whether a bar is shown (on a terminal).
 
     Returns:
         The runs, seeds varying fastest.

@@ -49,13 +49,13 @@ def deepest_point(widths: Sequence[int], rank: int, seed: int = 0) -> list[Tenso
     Args:
         widths: H_0 … H_L.
         rank: r, at most the smallest width.
-        seed: of the frames.
+        seed: Of the frames.
 
     Returns:
         W_1 … W_L, shapes (H_s, H_{s−1}).
 
     Raises:
-        InputError: fewer than two widths or an impossible rank.
+        InputError: Fewer than two widths or an impossible rank.
     """
     _check(widths, rank)
     generator = torch.Generator().manual_seed(seed)
@@ -68,9 +68,9 @@ def random_widths(seed: int, most_layers: int = 5, widest: int = 24) -> tuple[tu
     """Widths and rank of a deep linear net drawn at random.
 
     Args:
-        seed: of the draw.
-        most_layers: the number of layers is uniform in 2 … most_layers.
-        widest: widths are uniform in 4 … widest.
+        seed: Of the draw.
+        most_layers: The number of layers is uniform in 2 … most_layers.
+        widest: Widths are uniform in 4 … widest.
 
     Returns:
         H_0 … H_L, and a rank uniform in 1 … min H − 1.
@@ -86,13 +86,13 @@ def two_layer_point(shape: tuple[int, int, int], ranks: tuple[int, int, int], se
     Args:
         shape: (N, H, M), input, hidden and output width.
         ranks: (a, b, r) with r <= min(a, b), a + b − r <= H, a <= N, b <= M.
-        seed: of the frames.
+        seed: Of the frames.
 
     Returns:
         [A, B].
 
     Raises:
-        InputError: no such pair exists.
+        InputError: No such pair exists.
     """
     (n, h, m), (a, b, r) = shape, ranks
     _check(shape, r)
@@ -124,7 +124,7 @@ def deep_linear_llc(widths: Sequence[int], rank: int) -> tuple[float, int]:
         (λ, m).
 
     Raises:
-        InputError: fewer than two widths or an impossible rank.
+        InputError: Fewer than two widths or an impossible rank.
     """
     _check(widths, rank)
     excess = sorted(h - rank for h in widths)

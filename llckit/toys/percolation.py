@@ -35,9 +35,9 @@ def percolation(
         lengths: L.
         occupations: p, shape (points,) for all lengths or (lengths, points); None means |t| L^{3/4} ≤ 1,
             t = p/p_c − 1.
-        samples: in each replica.
-        replicas: groups of samples at each point from which the errors come, at least 2.
-        seed: of the random numbers.
+        samples: In each replica.
+        replicas: Groups of samples at each point from which the errors come, at least 2.
+        seed: Of the random numbers.
 
     Returns:
         The data, p rising from disorder to order; specific heat and energy are NaN.

@@ -50,12 +50,12 @@ class NormProduct(nn.Module):
     """∏_b |w_b|^{2k_b} over blocks of weights w_b, held where at least one block is zero.
 
     Args:
-        blocks: the size d_b of each block.
+        blocks: The size d_b of each block.
         powers: k_b.
         distances: |w*_b|, all in the block's first weight; None puts w* at the origin.
 
     Raises:
-        InputError: the lists do not match, a size or power is below 1, or no block is zero at w*.
+        InputError: The lists do not match, a size or power is below 1, or no block is zero at w*.
     """
 
     def __init__(self, blocks: Sequence[int], powers: Sequence[int], distances: Sequence[float] | None = None) -> None:

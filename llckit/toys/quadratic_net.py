@@ -17,11 +17,11 @@ class QuadraticNet(nn.Module):
     Args:
         first: u*, shape (K, 2p).
         second: w*, shape (K, p).
-        pairs: whether x runs through the p² pairs (a, b) as two one-hot vectors side by side, where
+        pairs: Whether x runs through the p² pairs (a, b) as two one-hot vectors side by side, where
             u_k · x = u_ka + u_k(p+b); else x is standard normal.
 
     Raises:
-        InputError: the shapes do not match.
+        InputError: The shapes do not match.
     """
 
     features: Tensor
@@ -63,9 +63,9 @@ def quadratic_net_llc(p: int, units: int, *, pairs: bool) -> tuple[float, int]:
     u_ka + t, u_k(p+b) − t changes nothing either: K(3p − 2)/2, up to p³/2, where all functions on pairs are reached.
 
     Args:
-        p: number of classes.
+        p: Number of classes.
         units: K; for normal x so few that the units can be told apart.
-        pairs: whether x runs through the pairs.
+        pairs: Whether x runs through the pairs.
 
     Returns:
         (λ, m).
@@ -77,10 +77,10 @@ def generic_weights(p: int, units: int, *, pairs: bool, seed: int = 0) -> tuple[
     """Normal weights to be their own teacher, u_k · x having variance 2 either way.
 
     Args:
-        p: number of classes.
+        p: Number of classes.
         units: K.
-        pairs: whether x runs through the pairs.
-        seed: of the draw.
+        pairs: Whether x runs through the pairs.
+        seed: Of the draw.
 
     Returns:
         u, shape (K, 2p), and w, shape (K, p).
@@ -97,7 +97,7 @@ def fourier_addition(p: int) -> tuple[Tensor, Tensor]:
     (cos(fa + φ) + cos(fb + ψ))² cos(fc + φ + ψ) leaves ½ cos(f(a + b − c)) (after Gromov, arXiv 2301.02679).
 
     Args:
-        p: an odd modulus.
+        p: An odd modulus.
 
     Returns:
         u, shape (K, 2p), and w, shape (K, p).

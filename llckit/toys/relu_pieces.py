@@ -30,7 +30,7 @@ class ReLUPieces(nn.Module):
         heights: v_h of w*, the change of slope at each kink.
 
     Raises:
-        InputError: see `relu_pieces_llc`.
+        InputError: See `relu_pieces_llc`.
     """
 
     truth: Tensor
@@ -154,7 +154,7 @@ def relu_pieces_llc(kinks: Sequence[float], heights: Sequence[float]) -> float:
         λ.
 
     Raises:
-        InputError: no kinks, other numbers of kinks and heights, a kink at an end or not finite, or kinks at one place
+        InputError: No kinks, other numbers of kinks and heights, a kink at an end or not finite, or kinks at one place
             some of whose heights sum to zero.
     """
     refusal = f"kinks {kinks!r}, heights {heights!r}; expected equally many finite numbers, one at least, and no kink "

@@ -26,8 +26,8 @@ class Rescaled(NamedTuple):
     """A model at the initial scales of a richness r, and the learning rates that go with them.
 
     Attributes:
-        model: the rescaled copy.
-        learning_rates: of every parameter, by name, relative to that of the whole run.
+        model: The rescaled copy.
+        learning_rates: Of every parameter, by name, relative to that of the whole run.
     """
 
     model: nn.Sequential
@@ -37,7 +37,7 @@ class Rescaled(NamedTuple):
         """What `torch.optim.SGD` takes in place of `model.parameters()`: one group a parameter, each with its rate.
 
         Args:
-            learning_rate: of the whole run; the same for all widths.
+            learning_rate: Of the whole run; the same for all widths.
 
         Returns:
             The groups, in the order of `model.parameters()`.
@@ -66,7 +66,7 @@ def rescale(model: nn.Module, richness: float) -> Rescaled:
         The rescaled copy and its learning rates. n is the width of the last hidden layer.
 
     Raises:
-        InputError: another kind of model, or r out of its range.
+        InputError: Another kind of model, or r out of its range.
     """
     if isinstance(richness, bool) or not isinstance(richness, int | float) or not LAZIEST <= richness <= RICHEST:
         raise InputError(f"richness is {richness!r}; expected a number in 0 (lazy) … 0.5 (rich)")
@@ -91,8 +91,8 @@ def hidden_updates(before: nn.Module, after: nn.Module, inputs: Tensor) -> list[
 
     Args:
         before: MLP as for `rescale`.
-        after: the same after training.
-        inputs: shape (samples, features).
+        after: The same after training.
+        inputs: Shape (samples, features).
 
     Returns:
         ‖Δh‖ of each hidden layer, before its activation function, the first layer first.
@@ -112,14 +112,14 @@ def richness_run(width: int, richness: float, *, outputs: int = 1, seed: int = 0
     Args:
         width: n >= 4.
         richness: r in 0 … ½.
-        outputs: at least 1.
-        seed: of the initial weights.
+        outputs: At least 1.
+        seed: Of the initial weights.
 
     Returns:
         The run: 100 steps of gradient descent on the mean squared error of 16 samples, to its minimum.
 
     Raises:
-        InputError: a width or number of outputs that is too small, one of these or the seed no integer, or r out of its
+        InputError: A width or number of outputs that is too small, one of these or the seed no integer, or r out of its
             range.
     """
     whole = all(isinstance(count, Integral) and not isinstance(count, bool) for count in (width, outputs, seed))

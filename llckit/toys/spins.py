@@ -187,9 +187,9 @@ def ising(
         lengths: L.
         temperatures: T, shape (points,) for all lengths or (lengths, points); None means |t| L ≤ 1.5,
             t = T/T_c − 1.
-        sweeps: measured ones, in each replica.
-        replicas: independent runs at each point, at least 2.
-        seed: of the random numbers.
+        sweeps: Measured ones, in each replica.
+        replicas: Independent runs at each point, at least 2.
+        seed: Of the random numbers.
 
     Returns:
         The data.
@@ -224,9 +224,9 @@ def potts(
         states: q.
         temperatures: T, as in `ising`; None means |t| L^{1/ν} ≤ 1.5 up to q = 4, |t L² − ln q| ≤ 6 beyond, for the
             q ordered phases together outweigh the disordered one at T_c.
-        sweeps: measured ones, in each replica.
-        replicas: independent runs at each point, at least 2.
-        seed: of the random numbers.
+        sweeps: Measured ones, in each replica.
+        replicas: Independent runs at each point, at least 2.
+        seed: Of the random numbers.
 
     Returns:
         The data.

@@ -28,7 +28,7 @@ class Superposition(nn.Module):
         features: c, 5 to 8; at the 4-gon the loss is not twice differentiable.
 
     Raises:
-        InputError: other numbers of features.
+        InputError: Other numbers of features.
     """
 
     def __init__(self, features: int) -> None:

@@ -20,7 +20,7 @@ class TanhNet(nn.Module):
         outputs: M.
 
     Raises:
-        InputError: no units or no outputs.
+        InputError: No units or no outputs.
     """
 
     nodes: Tensor
@@ -61,7 +61,7 @@ class TanhNet(nn.Module):
             The expected energy, to about 1e-5.
 
         Raises:
-            InputError: more than two hidden units.
+            InputError: More than two hidden units.
         """
         if self.hidden > 2:
             raise InputError(f"{self.hidden} hidden units; the integral is done for one or two")

@@ -20,10 +20,10 @@ class TrainingRun(NamedTuple):
     """A run to be trained: what a training script would hold.
 
     Attributes:
-        task: the model at its initial weights, the training data and the loss.
-        optimizer: makes the optimizer for a model's parameters.
-        last_step: number of steps.
-        evaluate: metadata of a checkpoint beside the training loss, such as test accuracy.
+        task: The model at its initial weights, the training data and the loss.
+        optimizer: Makes the optimizer for a model's parameters.
+        last_step: Number of steps.
+        evaluate: Metadata of a checkpoint beside the training loss, such as test accuracy.
     """
 
     task: Task
@@ -36,9 +36,9 @@ def train(run: TrainingRun, recorder: Recorder, *, progress: bool = False) -> No
     """Train on all samples at every step, showing each step to the recorder.
 
     Args:
-        run: what to train.
-        recorder: decides which steps are saved.
-        progress: whether a bar is shown (on a terminal).
+        run: What to train.
+        recorder: Decides which steps are saved.
+        progress: Whether a bar is shown (on a terminal).
     """
     model = run.task.model
     optimizer = run.optimizer(model.parameters())
@@ -78,7 +78,7 @@ def modular_addition(modulus: int = 43, seed: int = 0) -> TrainingRun:
 
     Args:
         modulus: p.
-        seed: of weights and split.
+        seed: Of weights and split.
 
     Returns:
         The run: 4000 steps, test accuracy recorded as `test_accuracy`.
@@ -106,13 +106,13 @@ def digits(seed: int = 0) -> TrainingRun:
     """Handwritten digits, 8 x 8 (the set that scikit-learn ships), a hidden layer of 32 ReLU units, Adam.
 
     Args:
-        seed: of weights and split.
+        seed: Of weights and split.
 
     Returns:
         The run: 2000 steps on 1000 images, test accuracy on the other 797.
 
     Raises:
-        InputError: scikit-learn is not installed.
+        InputError: Scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -149,7 +149,7 @@ def staircase(seed: int = 0) -> TrainingRun:
     stands at saddles of rank 0, 1, 2 …
 
     Args:
-        seed: of the singular vectors.
+        seed: Of the singular vectors.
 
     Returns:
         The run: learning rate 2e-3, 8000 steps; the modes' strengths are recorded as `mode_0` … .
@@ -192,7 +192,7 @@ def staircase_rise(mode: int, learning_rate: float = 2e-3) -> float:
     """The step t_k = ln(s_k/u₀)/(4 s_k η) at which a mode of the staircase stands half-way.
 
     Args:
-        mode: which, 0 first.
+        mode: Which, 0 first.
         learning_rate: η.
 
     Returns:

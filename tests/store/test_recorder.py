@@ -123,7 +123,7 @@ def test_mixed_schedule_holds_both_halves():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("last_step", "count"), [(-1, 5), (10, 0), (10.0, 5), (10, 2.5), (True, 5), ("10", 5)])
 def test_schedules_refuse_what_is_no_count(schedule, last_step, count):
-    with pytest.raises(InputError, match="must be an integer of at least"):
+    with pytest.raises(InputError, match="expected an integer >="):
         schedule(last_step, count)
 
 
