@@ -140,7 +140,7 @@ def about_matrix_free() -> dict[str, Any]:
         dense = hessian_rank(*case)
         middle = time.perf_counter()
         task = make_task(*case, double=True)
-        free = find_rank(task, task.point(), seed=seed)
+        free = find_rank(task, task.checkpoint(), seed=seed)
         end = time.perf_counter()
         row = {"kind": kind, "parameters": task.dim, "dense": dense.rank, "matrix_free": free.rank}
         row |= {"has_gap": dense.is_exact, "is_exact": free.is_exact, "gap": dense.gap}

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils.data import DataLoader, TensorDataset
 
-from llckit.posterior import Point, Task
+from llckit.posterior import Checkpoint, Task
 from llckit.toys import Toy, catalog
 
 TIMED = 100  # steps, where only their pace is asked for
@@ -60,7 +60,7 @@ def _batch(toy: Toy) -> tuple[Tensor, ...]:
 class Chains(nn.Module):
     """All chains as rows of one parameter; devinterp's updates act on each number alone, so the law is the same."""
 
-    def __init__(self, point: Point, chains: int) -> None:
+    def __init__(self, point: Checkpoint, chains: int) -> None:
         super().__init__()
         self.rows = nn.Parameter(point.weights.repeat(chains, 1))
 
@@ -82,12 +82,12 @@ def run_chains(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     import devinterp.optim as optim  # pyright: ignore[reportMissingImports]
 
     task = Task(toy.model, toy.data, toy.loss_fn)
-    point, batch = task.point(), _batch(toy)
-    at_center = task.loss(point.weights, point.fixed, batch).detach()
+    point, batch = task.checkpoint(), _batch(toy)
+    at_center = task.flat_loss.mean(point.weights, point.fixed, batch).detach()
     total = torch.zeros(request["chains"], dtype=torch.float64)
 
     def evaluate(model: Chains, data: Any) -> tuple[Tensor, Tensor]:
-        losses = vmap(task.loss, in_dims=(0, None, None))(model.rows, point.fixed, data)
+        losses = vmap(task.flat_loss.mean, in_dims=(0, None, None))(model.rows, point.fixed, data)
         return losses.sum(), losses.detach()
 
     def record(*, results: tuple[Tensor], **_: Any) -> None:
@@ -155,9 +155,9 @@ def run_blocks(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
     from devinterp.optim import SGLD  # pyright: ignore[reportMissingImports]
 
     task = Task(toy.model, toy.data, toy.loss_fn)
-    point, chains, size = task.point(), request["chains"], request["batch"]
+    point, chains, size = task.checkpoint(), request["chains"], request["batch"]
     with torch.no_grad():
-        at_center = task.loss(point.weights, point.fixed, toy.data)
+        at_center = task.flat_loss.mean(point.weights, point.fixed, toy.data)
     loader = ReadyBatch(condensed(*toy.data)) if size is None else RowBatches(toy.data, chains, size)
     blocks = torch.zeros(BLOCKS, chains, dtype=torch.float64)
     each = request["draws"] // BLOCKS
@@ -166,7 +166,7 @@ def run_blocks(toy: Toy, request: dict[str, Any]) -> dict[str, Any]:
         shared = (
             data[0].dim() == 2
         )  # also for minibatches before the first step, when devinterp asks a loader of its own
-        losses = vmap(task.loss, in_dims=(0, None, None if shared else 0))(model.rows, point.fixed, data)
+        losses = vmap(task.flat_loss.mean, in_dims=(0, None, None if shared else 0))(model.rows, point.fixed, data)
         return losses.sum(), losses.detach()
 
     def record(*, results: tuple[Tensor], draw: int, **_: Any) -> None:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.environment import environment
 from llckit.posterior import LocalPosterior
-from llckit.sampling import Sampler, sample
+from llckit.sampling import FixedDraws, Sampler, sample
 from llckit.toys import modular_addition, train
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
@@ -72,7 +72,7 @@ def chain_steps(posterior: LocalPosterior, sampler: Sampler, seconds: float) -> 
 
     def run(draws: int = DRAWS) -> None:
         start = time.perf_counter()
-        trace = sample(posterior, sampler, num_burnin=0, num_draws=draws, max_grad_evals=10**6)
+        trace = sample(posterior, sampler, num_burnin=0, stopping=FixedDraws(draws, 10**6))
         speeds.append(posterior.rows * trace.grad_evals / (time.perf_counter() - start))
 
     run(DRAWS_FIRST)
@@ -89,7 +89,7 @@ def run_model(case: Case, device: str, chains: int, seconds: float) -> dict[str,
     found: dict[str, Any] = {"parameters": sum(weight.numel() for weight in case.model.parameters())}
     for mark, compiles in (("", False), (", compiled", True)):
         task = lk.Task(case.model, case.data, case.loss_fn, device=device, compile=compiles)
-        posterior = LocalPosterior(task, task.point(), n_beta=100.0, localization=1.0, rows=chains)
+        posterior = LocalPosterior(task.checkpoint(), n_beta=100.0, localization=1.0, rows=chains)
         for name, sampler in SAMPLERS.items():
             found[name + mark] = chain_steps(posterior, sampler, seconds)
     return found

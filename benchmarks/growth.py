@@ -39,7 +39,7 @@ from llckit.environment import environment
 from llckit.plotting import save_figure
 from llckit.plotting.style import COLORS, MARKERS, TEXT, WIDTH, new_figure
 from llckit.posterior import LocalPosterior
-from llckit.sampling import sample
+from llckit.sampling import FixedDraws, sample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ Run = Callable[[], None]
 def posterior(case: Case, chains: int) -> LocalPosterior:
     """All its samples."""
     task = lk.Task(case.model, case.data, case.loss_fn)
-    return LocalPosterior(task, task.point(), rows=chains, **SCALE)
+    return LocalPosterior(task.checkpoint(), rows=chains, **SCALE)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def drawing(local: LocalPosterior) -> Run:
     """All draws, as `estimate_llc` has them made."""
 
     def run() -> None:
-        sample(local, SAMPLER, **DRAWS)
+        sample(local, SAMPLER, num_burnin=0, stopping=FixedDraws(DRAWS["num_draws"], DRAWS["max_grad_evals"]))
 
     return run
 

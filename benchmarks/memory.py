@@ -26,7 +26,7 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.environment import environment
 from llckit.posterior import LocalPosterior
-from llckit.sampling import Sampler, sample
+from llckit.sampling import FixedDraws, Sampler, sample
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 SAMPLERS = ("sgld", "rmsprop_sgld", "sgnht", "baoab", "mala", "hmc")
@@ -86,10 +86,10 @@ def measure(what: str, chains: int) -> dict[str, float]:
     task.loss_fn(task.model, task.samples.first(8)).backward()
     task.model.zero_grad()
     bare = peak()
-    posterior = LocalPosterior(task, task.point(), n_beta=10.0, localization=1.0, rows=chains)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=10.0, localization=1.0, rows=chains)
     make = getattr(lk, what)
     sampler: Sampler = make() if what in ("baoab", "mala", "hmc") else make(step_size=1e-8)
-    sample(posterior, sampler, num_burnin=3, num_draws=8, max_grad_evals=1000)
+    sample(posterior, sampler, num_burnin=3, stopping=FixedDraws(8, 1000))
     return {"before": before, "bare": bare, "peak": peak(), "parameters": task.dim}
 
 

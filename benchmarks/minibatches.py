@@ -71,7 +71,7 @@ def main() -> None:
             row |= {
                 key: found.settings[key] for key in ("sampler", "gradients", "grad_evals", "num_draws", "num_burnin")
             }
-            rows.append(row | {"acceptance": found.settings["acceptance"]})
+            rows.append(row | {"acceptance": found.how_found.acceptance})
         errors = np.abs([row["error"] for row in rows])
         summary = {
             "estimates": len(rows),

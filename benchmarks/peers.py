@@ -98,7 +98,7 @@ def main() -> None:
     rows = []
     for case in tqdm(cases()[:3], desc="models"):
         task = lk.Task(case.model, case.data, case.loss_fn)
-        posterior = LocalPosterior(task, task.point(), n_beta=100.0, localization=1.0, rows=CHAINS)
+        posterior = LocalPosterior(task.checkpoint(), n_beta=100.0, localization=1.0, rows=CHAINS)
         n = len(case.data[0])
         found = seconds_a_pass(
             {

@@ -26,9 +26,10 @@ import llckit as lk
 from llckit.environment import environment
 from llckit.llc.settings import choose_scale
 from llckit.posterior import Energy, LocalPosterior
-from llckit.sampling import Info, Noise, Sampler, sample
-from llckit.sampling.adaptation import StepSize, steering
+from llckit.sampling import FixedDraws, Info, Noise, Sampler, sample
+from llckit.sampling.adaptation import SearchedStep, Steering, StepSize
 from llckit.sampling.metropolis import kinetic, metropolis
+from llckit.sampling.potentials import AllSamples
 from llckit.toys import catalog
 
 RESULTS = Path(__file__).parent / "results" / "samplers.json"
@@ -62,7 +63,7 @@ def malt(length: int, lasting: int) -> Sampler:
     fresh = length > 1
 
     def init(weights: Tensor, potential, curvature) -> State:
-        size = StepSize.start(1 / math.sqrt(curvature()))
+        size = SearchedStep.start(1 / math.sqrt(curvature()))
         return State(weights, potential(weights), torch.zeros_like(weights), size)
 
     def step(state: State, potential, noise: Noise) -> tuple[State, Info]:
@@ -86,13 +87,14 @@ def malt(length: int, lasting: int) -> Sampler:
         new = state._replace(weights=moved, energy=energy, momentum=momentum)
         return new, Info(energy, moved, acceptance, length, size)
 
-    adapt, freeze = steering(0.85, fixed=False)
-    return Sampler("malt", {}, init, step, needs_full_loss=True, adapt=adapt, freeze=freeze)
+    steering = Steering(0.85)
+    accepts = frozenset({AllSamples})
+    return Sampler("malt", {}, accepts, True, init, step, adapt=steering.adapt, freeze=steering.freeze)
 
 
 def error_of(posterior: LocalPosterior, sampler: Sampler, value: float) -> float:
     """Relative root mean square error of a chain's mean; half of the gradients are warm-up."""
-    trace = sample(posterior, sampler, num_burnin=BUDGET, num_draws=BUDGET, max_grad_evals=BUDGET)
+    trace = sample(posterior, sampler, num_burnin=BUDGET, stopping=FixedDraws(BUDGET, BUDGET))
     return float(np.sqrt(np.mean((trace.excess.mean(axis=0) / value - 1) ** 2)))
 
 
@@ -111,13 +113,13 @@ def main() -> None:
     for target, times in TARGETS:
         toy, name = toys[target], f"{target}, x{times}"
         task = lk.Task(toy.model, toy.data, toy.loss_fn)
-        scale = choose_scale(task, task.point())
+        scale = choose_scale(task, task.checkpoint())
         where = {"n_beta": times * scale.n_beta, "localization": scale.localization}
         if toy.exact is not None:
             value = toy.exact(where["n_beta"], where["localization"])
         else:
             value = lk.estimate_llc(toy.model, toy.data, toy.loss_fn, **where, **LONG_RUN).llc
-        posterior = LocalPosterior(task, task.point(), **where, rows=CHAINS)
+        posterior = LocalPosterior(task.checkpoint(), **where, rows=CHAINS)
         rows[name] = {
             label: error_of(posterior, sampler, value) for label, sampler in tqdm(candidates.items(), desc=name[:24])
         }

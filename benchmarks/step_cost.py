@@ -26,9 +26,8 @@ from tqdm import tqdm
 
 import llckit as lk
 from llckit.environment import environment
-from llckit.posterior import LocalPosterior, saved_bytes
-from llckit.posterior.rows import is_batched
-from llckit.sampling import Sampler, sample
+from llckit.posterior import LocalPosterior
+from llckit.sampling import FixedDraws, Sampler, sample
 
 RESULTS = Path(__file__).parent / "results" / "step_cost.json"
 CHAINS, DRAWS = 10, 30
@@ -114,7 +113,7 @@ def bare_passes(case: Case) -> Callable[[], int]:
 
 def gradients(posterior: LocalPosterior) -> Callable[[], int]:
     """The posterior of all chains, once."""
-    start = posterior.point.weights.repeat(CHAINS, 1)
+    start = posterior.checkpoint.weights.repeat(CHAINS, 1)
 
     def run() -> int:
         posterior(start)
@@ -127,7 +126,7 @@ def draws(posterior: LocalPosterior, sampler: Sampler) -> Callable[[], int]:
     """Some draws of all chains, by the driver, as users get them; gives its gradients."""
 
     def run() -> int:
-        trace = sample(posterior, sampler, num_burnin=0, num_draws=DRAWS, max_grad_evals=10**6)
+        trace = sample(posterior, sampler, num_burnin=0, stopping=FixedDraws(DRAWS, 10**6))
         return CHAINS * trace.grad_evals
 
     return run
@@ -136,10 +135,10 @@ def draws(posterior: LocalPosterior, sampler: Sampler) -> Callable[[], int]:
 def posteriors(task: lk.Task, case: Case) -> dict[str, LocalPosterior]:
     """The posterior, and a compiled one where chains run together, by what their figures are marked with."""
     tasks = {"": task}
-    if is_batched(task, task.n * saved_bytes(task, task.point())):
+    if task.flat_loss.is_batched(task.n * task.checkpoint().bytes_per_sample):
         tasks[", compiled"] = lk.Task(case.model, case.data, case.loss_fn, compile=True)
     return {
-        mark: LocalPosterior(each, each.point(), n_beta=100.0, localization=1.0, rows=CHAINS)
+        mark: LocalPosterior(each.checkpoint(), n_beta=100.0, localization=1.0, rows=CHAINS)
         for mark, each in tasks.items()
     }
 

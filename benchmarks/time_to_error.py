@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 import llckit as lk
 from llckit.environment import environment
-from llckit.posterior import LocalPosterior, curvature
+from llckit.posterior import LocalPosterior
 from llckit.toys import Toy
 
 RESULTS = Path(__file__).parent / "results" / "time_to_error.json"
@@ -76,8 +76,8 @@ def timed(toy: Toy, **settings: Any) -> dict[str, Any]:
         "n_beta": found.n_beta,
         "localization": found.localization,
         "outcome": found.outcome.value,
-        "rule": found.settings["rule"],
-        "grad_evals": found.settings["grad_evals"],
+        "rule": str(found.how_found.reason),
+        "grad_evals": found.how_found.grad_evals,
     }
 
 
@@ -140,13 +140,13 @@ def run_devinterp(
 ) -> dict[str, Any]:
     """Draws that devinterp needs by step size and share of burn-in, and what they cost it."""
     task = lk.Task(toy.model, toy.data, toy.loss_fn)
-    local = LocalPosterior(task, task.point(), rows=1, **scale)
-    stiffest = scale["n_beta"] * float(curvature(local).largest) + scale["localization"]
+    local = LocalPosterior(task.checkpoint(), rows=1, **scale)
+    stiffest = scale["n_beta"] * float(local.checkpoint.curvature().largest) + scale["localization"]
     size = minibatches(toy)
     request = scale | {"batch": size, "seed": 0}
     loops = peer.ask("loops", toy.name, step_size=1e-12, **request)
-    if not math.isclose(loops["loss"], local.loss, rel_tol=1e-4, abs_tol=1e-9):
-        raise RuntimeError(f"{toy.name}: L(w*) is {loops['loss']} in the peer and {local.loss} here")
+    if not math.isclose(loops["loss"], local.checkpoint.loss, rel_tol=1e-4, abs_tol=1e-9):
+        raise RuntimeError(f"{toy.name}: L(w*) is {loops['loss']} in the peer and {local.checkpoint.loss} here")
     tried = []
     for multiple in tqdm(STEPS, desc="step sizes", leave=False):
         step = multiple / stiffest

@@ -35,6 +35,6 @@ def potential():
     def make(function, center, *, rows=1, n_beta=1.0, localization=0.0, spread=0.0):
         data = spread * torch.linspace(-1, 1, 11, dtype=center.dtype)[:, None]
         task = Task(Potential(function, center), data, lambda model, batch: model(batch))
-        return LocalPosterior(task, task.point(), n_beta=n_beta, localization=localization, rows=rows)
+        return LocalPosterior(task.checkpoint(), n_beta=n_beta, localization=localization, rows=rows)
 
     return make

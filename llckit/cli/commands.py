@@ -19,9 +19,18 @@ from tqdm import tqdm
 from llckit.environment import environment
 from llckit.errors import InputError
 from llckit.files import check_new_file
-from llckit.llc import LLCCurve, Outcome, Spectrogram, estimate_curve, estimate_llc, kept_curves, read_curve
-from llckit.llc.execution import WorkerPool, dask_executor
-from llckit.llc.outcome import Z95
+from llckit.llc import (
+    Z95,
+    LLCCurve,
+    Outcome,
+    Spectrogram,
+    WorkerPool,
+    dask_executor,
+    estimate_curve,
+    estimate_llc,
+    kept_curves,
+    read_curve,
+)
 from llckit.plotting import FIGURE_ENDINGS, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import behavioral_task, load_task
 from llckit.report import free_energy, write_report

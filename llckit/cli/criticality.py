@@ -12,8 +12,8 @@ from llckit.criticality import HyperscalingTest, hyperscaling_test
 from llckit.criticality.order import OBSERVABLES
 from llckit.errors import InputError
 from llckit.files import check_new_file
-from llckit.llc.curve import read_table, table_column
 from llckit.plotting import FIGURE_ENDINGS, plot_collapse, save_figure
+from llckit.tables import read_table, table_column
 
 EXPONENTS = {
     "critical_point": "critical point",

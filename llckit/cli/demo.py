@@ -12,8 +12,7 @@ import torch
 
 from llckit.cli.commands import print_transitions
 from llckit.errors import InputError
-from llckit.llc import estimate_curve
-from llckit.llc.execution import WorkerPool
+from llckit.llc import WorkerPool, estimate_curve
 from llckit.plotting import plot_curve, save_figure
 from llckit.posterior import Task, behavioral_task, load_task
 from llckit.report import write_report

@@ -15,8 +15,7 @@ from llckit.errors import InputError
 from llckit.geometry.hessian import gradient_and_products, has_kink
 from llckit.geometry.loss_orbit import find_orbit
 from llckit.geometry.rank import MAX_DENSE, MEMORY, TOLERANCE, counted, find_rank, make_task
-from llckit.posterior import Point, Task
-from llckit.posterior.task import LossFunction
+from llckit.posterior import Checkpoint, LossFunction, Task
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def bracket(
         raise InputError(f"localization is {localization!r}; expected a number >= 0")
     task = make_task(model, data, loss_fn, double=double)
     with closing(task.samples):
-        point = task.point()
+        point = task.checkpoint()
         if task.dim <= MAX_DENSE:
             local = expand(task, point)
             gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
@@ -143,7 +142,7 @@ class Expansion(NamedTuple):
     kinked: bool
 
 
-def expand(task: Task, point: Point) -> Expansion:
+def expand(task: Task, point: Checkpoint) -> Expansion:
     """The loss to second order at w*, from its whole Hessian in the task's own precision.
 
     Args:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from llckit.errors import InputError
-from llckit.posterior import Task
-from llckit.posterior.data import tree_map
-from llckit.posterior.task import LossFunction
+from llckit.posterior import LossFunction, Task
+from llckit.posterior.trees import tree_map
 
 ROWS_BYTES = 2**30  # of the per-sample gradients that `gradient_gram` holds
 
@@ -163,7 +162,7 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
     """
     task = Task(model, data, function)
     with closing(task.samples):
-        point = task.point()
+        point = task.checkpoint()
         size = point.samples.n * task.dim * point.weights.element_size()
         if size > ROWS_BYTES:
             raise InputError(
@@ -172,9 +171,9 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
             )
         # Each sample is a batch of its own, so that a mean over the batch is its own value.
         batch = tree_map(lambda x: x.unsqueeze(1), point.samples.gather(torch.arange(point.samples.n)))
-        gradient = grad(task.loss)
+        gradient = grad(task.flat_loss.mean)
         with torch.enable_grad():
-            if task.vmaps:
+            if task.flat_loss.vmaps:
                 rows = vmap(gradient, in_dims=(None, None, 0))(point.weights, point.fixed, batch)
             else:
                 singles = (tree_map(lambda x, i=i: x[i], batch) for i in range(point.samples.n))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llckit.errors import InputError
-from llckit.posterior import Point, Task, saved_bytes
+from llckit.posterior import Checkpoint, Task
 
 COLUMNS = 32  # of the Hessian formed at a time
 MEMORY = 2**28  # bytes that one chunk of samples may keep for them
@@ -15,7 +15,7 @@ NEAR, FAR = 0.01, 0.1  # of the root mean square weight: where gradients are com
 JUMP = 0.5  # of the change far away: near by, a gradient without a jump has changed by a tenth of it
 
 
-def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
+def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
     """∇L(w*) and ∇²L(w*) v over all samples, by double backward: one graph of ∇L serves all v.
 
     Args:
@@ -32,18 +32,19 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
     weights = point.weights.detach().requires_grad_()
     vectors = torch.eye(task.dim).to(weights) if vectors is None else vectors.to(weights)
     gradient, products = torch.zeros_like(point.weights), torch.zeros_like(vectors)
-    held = max(1, min(COLUMNS, len(vectors))) if task.vmaps else 1  # graphs of second derivatives alive at a time
-    size = max(1, MEMORY // (held * max(1, saved_bytes(task, point))))
+    # Graphs of second derivatives alive at a time:
+    held = max(1, min(COLUMNS, len(vectors))) if task.flat_loss.vmaps else 1
+    size = max(1, MEMORY // (held * max(1, point.bytes_per_sample)))
     for batch, length in point.samples.chunks(size):
         # Only the plain kernel of attention can be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            loss = task.loss(weights, point.fixed, batch) * (length / point.samples.n)
+            loss = task.flat_loss.mean(weights, point.fixed, batch) * (length / point.samples.n)
             (piece,) = torch.autograd.grad(loss, weights, create_graph=True)
             gradient += piece.detach()
             if not piece.requires_grad:  # a loss linear in the weights, or one that hides its second derivative
                 elsewhere = shaken(point, FAR).weights.requires_grad_()
                 (other,) = torch.autograd.grad(
-                    task.loss(elsewhere, point.fixed, batch) * (length / point.samples.n), elsewhere
+                    task.flat_loss.mean(elsewhere, point.fixed, batch) * (length / point.samples.n), elsewhere
                 )
                 if not torch.allclose(other, piece, rtol=1e-3, atol=1e-3 * float(piece.abs().max())):
                     raise InputError(
@@ -53,7 +54,7 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
                 continue
             for start in range(0, len(vectors), COLUMNS):
                 rows = slice(start, start + COLUMNS)
-                products[rows] += _products(piece, weights, vectors[rows], batched=task.vmaps)
+                products[rows] += _products(piece, weights, vectors[rows], batched=task.flat_loss.vmaps)
     if not (torch.isfinite(gradient).all() and torch.isfinite(products).all()):
         raise InputError(
             "the gradient or the Hessian of the loss over all samples holds NaN or inf; expected finite numbers for "
@@ -62,7 +63,7 @@ def gradient_and_products(task: Task, point: Point, vectors: Tensor | None) -> t
     return gradient, products
 
 
-def shaken(point: Point, share: float) -> Point:
+def shaken(point: Checkpoint, share: float) -> Checkpoint:
     """The point with its weights moved in a fixed random direction.
 
     Args:
@@ -75,10 +76,10 @@ def shaken(point: Point, share: float) -> Point:
     weights = point.weights.detach()
     scale = float(weights.double().square().mean().sqrt()) or 1.0
     noise = torch.randn(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return point._replace(weights=weights + share * scale * noise.to(weights))
+    return point.at(weights + share * scale * noise.to(weights))
 
 
-def has_kink(task: Task, point: Point, gradient: Tensor) -> bool:
+def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
     """Whether ∇L jumps at w*, as that of an absolute value does at 0: it changes as much near by as farther away.
 
     Args:

@@ -12,7 +12,7 @@ from llckit.geometry.hessian import shaken
 from llckit.geometry.orbit_dimension import orbit_dim
 from llckit.geometry.orbits import orbit_basis, violations
 from llckit.geometry.symmetry import find_symmetries
-from llckit.posterior import Point, Task
+from llckit.posterior import Checkpoint, Task
 
 MAX_BASIS = 3000  # parameters up to which the tangent vectors are formed
 SHAKE = 0.1  # of the root mean square weight: how far from w* a symmetry is tried
@@ -33,7 +33,7 @@ class Orbit(NamedTuple):
     basis: Tensor | None
 
 
-def find_orbit(task: Task, point: Point) -> Orbit:
+def find_orbit(task: Task, point: Checkpoint) -> Orbit:
     """The orbit of those symmetries that the model's modules tell of (`find_symmetries`) and the loss itself has.
 
     Those of which ∇L at a random point near w* is orthogonal to all generators (`violations`) are kept. Of parameters
@@ -47,12 +47,12 @@ def find_orbit(task: Task, point: Point) -> Orbit:
         Dimension, and basis up to 3000 parameters.
     """
     small = task.dim <= MAX_BASIS
-    if task.indices:
+    if task.layout.indices:
         return Orbit(0, torch.zeros(0, task.dim, dtype=torch.float64) if small else None)
-    weights = task.named(point.weights, {})
+    weights = task.layout.named(point.weights, {})
     symmetries = [s for s in find_symmetries(task.model, cross_entropy=True) if acts_within(s, weights)]
     if symmetries:
-        moved, gradient = (task.named(vector, {}) for vector in _near(task, point))
+        moved, gradient = (task.layout.named(vector, {}) for vector in _near(task, point))
         broken = violations(moved, gradient, symmetries)
         symmetries = [s for s, size in zip(symmetries, broken, strict=True) if size <= INVARIANCE[task.dtype]]
     if not small:
@@ -61,10 +61,10 @@ def find_orbit(task: Task, point: Point) -> Orbit:
     return Orbit(len(basis), basis)
 
 
-def _near(task: Task, point: Point) -> tuple[Tensor, Tensor]:
+def _near(task: Task, point: Checkpoint) -> tuple[Tensor, Tensor]:
     """A random point near w*, and ∇L there."""
     weights = shaken(point, SHAKE).weights.requires_grad_()
     batch, _ = next(point.samples.chunks(SAMPLES))
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(task.loss(weights, point.fixed, batch), weights)
+        (gradient,) = torch.autograd.grad(task.flat_loss.mean(weights, point.fixed, batch), weights)
     return weights.detach(), gradient

@@ -15,9 +15,8 @@ from tqdm import tqdm
 
 from llckit.errors import InputError
 from llckit.geometry.hessian import gradient_and_products
-from llckit.posterior import Point, Task, behavioral_task
-from llckit.posterior.data import Tree, tree_map
-from llckit.posterior.task import LossFunction
+from llckit.posterior import Checkpoint, LossFunction, Task, behavioral_task
+from llckit.posterior.trees import Tree, tree_map
 
 MAX_DENSE = 3000  # parameters: a float64 Hessian of 72 MB, whose eigenvalues take seconds
 TOLERANCE = 1e-6  # of the largest eigenvalue; float32 weights leave about 1e-7 where the exact minimum has zeros
@@ -104,7 +103,7 @@ def hessian_rank(
     task = make_task(model, data, loss_fn, double=double)
     task = behavioral_task(task) if gauss_newton else task
     with closing(task.samples):
-        point = task.point()
+        point = task.checkpoint()
         if task.dim > MAX_DENSE:
             return find_rank(task, point, max_bytes=max_bytes, seed=seed, progress=progress)
         _, hessian = gradient_and_products(task, point, None)
@@ -167,7 +166,7 @@ def counted(values: Tensor, tolerance: float, note: str, missed: float | None = 
 
 def find_rank(
     task: Task,
-    point: Point,
+    point: Checkpoint,
     *,
     max_bytes: int = MEMORY,
     seed: int = 0,
@@ -210,7 +209,7 @@ def find_rank(
 class _Search:
     """An orthonormal basis of the Hessian's range, grown block by block, and the Hessian within it."""
 
-    def __init__(self, task: Task, point: Point, size: int, tolerance: float) -> None:
+    def __init__(self, task: Task, point: Checkpoint, size: int, tolerance: float) -> None:
         self.task, self.point, self.size, self.tolerance = task, point, size, tolerance
         self.basis: list[Tensor] = []
         self.projected = torch.zeros(0, 0, dtype=torch.float64)

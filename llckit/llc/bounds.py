@@ -10,8 +10,7 @@ import torch
 from llckit.errors import InputError
 from llckit.geometry.bracket import Expansion, expand
 from llckit.geometry.rank import TOLERANCE, counted
-from llckit.llc.settings import Scale
-from llckit.posterior import LocalPosterior, Point, Task
+from llckit.posterior import Checkpoint, LocalPosterior, Task
 
 MAX_DIM = 512  # parameters: the Hessian's eigenvectors then take 0.1 s
 DOUBLE_BACKWARD = 3  # gradients that a Hessian-vector product costs
@@ -41,26 +40,36 @@ class Bounds(NamedTuple):
     below: float
     above: float
 
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """Lower and upper end."""
+        return self.lower, self.upper
+
+    @property
+    def margin(self) -> tuple[float, float] | None:
+        """How far an LLC may lie below `lower_finite` and above `upper`; None if the bracket says nothing."""
+        return None if math.isinf(self.below) else (self.below, self.above)
+
     def exclude(self, llc: float, error: float) -> bool:
         """Whether an LLC lies outside by more than its error and what anharmonicity allows."""
         return llc + error + self.below < self.lower_finite or llc - error - self.above > self.upper
 
 
-def is_affordable(dim: int, point: Point, samples: int) -> bool:
+def is_affordable(checkpoint: Checkpoint, samples: int) -> bool:
     """Whether the Hessian costs at most a tenth of an estimate, counted in gradients of one sample.
 
     Args:
-        dim: Number of sampled parameters.
-        point: The samples that the Hessian takes.
+        checkpoint: Whose samples the Hessian takes.
         samples: Gradients of one sample that the estimate took, in all chains.
 
     Returns:
         Whether it does, and there are no more than 512 parameters; always up to 64.
     """
-    return dim <= FREE or (dim <= MAX_DIM and DOUBLE_BACKWARD * dim * point.samples.n <= SHARE * samples)
+    dim, n = checkpoint.dim, checkpoint.samples.n
+    return dim <= FREE or (dim <= MAX_DIM and DOUBLE_BACKWARD * dim * n <= SHARE * samples)
 
 
-def find_bounds(task: Task, point: Point, scale: Scale, depth: float) -> Bounds | None:
+def find_bounds(task: Task, checkpoint: Checkpoint, n_beta: float, localization: float, depth: float) -> Bounds | None:
     """The bracket at w*, and its margins at nβ = t and γ.
 
     Let h be the Hessian's eigenvalues, v its eigenvectors and k = th + γ. About a minimum of just that quadratic form
@@ -78,20 +87,21 @@ def find_bounds(task: Task, point: Point, scale: Scale, depth: float) -> Bounds 
 
     Args:
         task: What was sampled.
-        point: w* and the samples whose loss was sampled.
-        scale: nβ and γ.
+        checkpoint: w* and the samples whose loss was sampled.
+        n_beta: nβ.
+        localization: γ.
         depth: nβ (L(w*) − L(ŵ)), see `depth_below`.
 
     Returns:
         The bounds; None for a loss that is not twice differentiable, or whose gradient jumps at w*.
     """
     try:
-        local = expand(task, point)
+        local = expand(task, checkpoint)
     except InputError:
         return None
     if local.kinked:
         return None
-    t, gamma, _ = scale
+    t, gamma = n_beta, localization
     rank = counted(local.values, TOLERANCE, "").rank
     th = t * local.values
     stiff, bent = th[len(th) - rank :], th[local.values < -NOISE * local.values[-1]]
@@ -102,33 +112,30 @@ def find_bounds(task: Task, point: Point, scale: Scale, depth: float) -> Bounds 
     slope = (t * (local.vectors.T @ local.gradient)).square()
     steep = slope > 0
     fall = float((slope / (th.clamp_min(0) + gamma))[steep].sum())
-    even, odd = _anharmonicity(task, point, scale, local, rank)
+    posterior = LocalPosterior(checkpoint, n_beta=t, localization=gamma, rows=1)
+    even, odd = _anharmonicity(posterior, local, rank)
     if not math.isfinite(even + odd):  # the loss is not defined that far away
         return Bounds(*ends, lower_finite, math.inf, math.inf)
     low, fewer = (1 - FINITE) * lower_finite - SAFETY * max(0.0, even), rank // 2
     while fewer:  # soft directions are the least harmonic, and any number of stiff ones bounds λ̂ from below
         share = 0.5 * float((th[-fewer:] / (th[-fewer:] + gamma)).sum())
-        bent_by, _ = _anharmonicity(task, point, scale, local, fewer)
+        bent_by, _ = _anharmonicity(posterior, local, fewer)
         low, fewer = max(low, (1 - FINITE) * share - SAFETY * max(0.0, bent_by)), fewer // 2
     below = lower_finite - low + max(depth, fall) - 0.5 * float((bent / (bent + gamma)).sum())
     return Bounds(*ends, lower_finite, below, FINITE * ends[1] + SAFETY * (odd + max(0.0, -even)))
 
 
-def _anharmonicity(task: Task, point: Point, scale: Scale, local: Expansion, rank: int) -> tuple[float, float]:
+def _anharmonicity(posterior: LocalPosterior, local: Expansion, rank: int) -> tuple[float, float]:
     """E[V], two standard errors away from 0, and ½ E[V²] of its odd part, along the `rank` stiffest directions."""
     if rank == 0:
         return 0.0, 0.0
-    t, gamma, _ = scale
-    posterior = LocalPosterior(task, point, n_beta=t, localization=gamma, rows=1)
+    t, gamma = float(posterior.n_beta[0]), float(posterior.localization[0])
+    weights = posterior.checkpoint.weights
     h, directions = local.values[-rank:], local.vectors[:, -rank:]
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(PAIRS, rank, generator=generator, dtype=torch.float64) / (t * h + gamma).sqrt()
     moves = x @ directions.T
-    ahead, back = (
-        posterior.without_gradient(point.weights + torch.cat([moves, -moves]).to(point.weights))
-        .excess.cpu()
-        .split(PAIRS)
-    )
+    ahead, back = posterior.without_gradient(weights + torch.cat([moves, -moves]).to(weights)).excess.cpu().split(PAIRS)
     even = (ahead + back) / 2 - t / 2 * x.square() @ h
     odd = (ahead - back) / 2 - t * moves @ local.gradient
     mean, error = float(even.mean()), 2 * float(even.std()) / math.sqrt(PAIRS)

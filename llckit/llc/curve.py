@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.outcome import LLCEstimate, Outcome
+from llckit.llc.llc_estimate import LLCEstimate
+from llckit.llc.outcome import Outcome
 from llckit.tables import read_table, table_column, write_table
 
 REQUIRED = ("step", "loss", "llc")
@@ -111,7 +112,7 @@ class LLCCurve:
             llc_per_chain=np.stack([estimate.llc_per_chain for estimate in estimates]),
             details={name: column(name) for name in NUMBERS},
             outcome=tuple(estimate.outcome for estimate in estimates),
-            behavioral=any(estimate.settings["behavioral"] for estimate in estimates),
+            behavioral=any(estimate.how_found.behavioral for estimate in estimates),
             recorded=_numbers(metadata),
         )
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc import LLCCurve
-from llckit.llc.outcome import Z95
+from llckit.llc import Z95, LLCCurve
 from llckit.plotting.style import (
     COLORS,
     HATCHES,

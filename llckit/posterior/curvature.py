@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from llckit.posterior.local import LocalPosterior
 
 DENSE = 1024  # up to this many parameters the whole Hessian is formed
 VECTORS = 128  # products computed at a time
@@ -16,6 +15,8 @@ PROBES = 4
 LANCZOS_STEPS = 16
 BASIS_BYTES = 2**28  # of Lanczos vectors kept; from half a million parameters on none are
 STEP = 1e-2  # of a finite difference: each weight that moves, moves by about this share of the root mean square weight
+
+Gradient = Callable[[Tensor], Tensor]  # weights (rows, dim) to gradients of the same shape
 
 
 class Spectrum(NamedTuple):
@@ -35,7 +36,7 @@ class Spectrum(NamedTuple):
         return max(0.0, float(self.values.max()))
 
 
-def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
+def curvature(gradient: Gradient, center: Tensor, seed: int = 0) -> Spectrum:
     """The eigenvalues of ∇²L(w*): all of them for small models, else stochastic Lanczos quadrature.
 
     Hessian-vector products are central differences of the gradient, (∇L(w* + δv) − ∇L(w* − δv)) / 2δ, which every
@@ -45,42 +46,40 @@ def curvature(posterior: LocalPosterior, seed: int = 0) -> Spectrum:
     reorthogonalisation, which doubles eigenvalues already found and leaves the largest as it is.
 
     Args:
-        posterior: Supplies ∇L and w*.
-        seed: Of the probe vectors.
+        gradient: ∇L at rows of weights.
+        center: w*, shape (dim,).
+        seed: Seed of the probe vectors.
 
     Returns:
         Nodes and weights.
     """
-    center = posterior.point.weights
+    dim = len(center)
     delta = STEP * (float(center.double().square().mean().sqrt()) or 1.0)
-    if posterior.dim <= DENSE:
-        hessian = _products(posterior, torch.eye(posterior.dim, dtype=torch.float64), delta)
-        return Spectrum(
-            torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(posterior.dim, dtype=torch.float64)
-        )
-    delta *= math.sqrt(posterior.dim)
-    if 8 * PROBES * LANCZOS_STEPS * posterior.dim > BASIS_BYTES:
-        return _lanczos_of_three(posterior, delta, seed)
-    return _lanczos(posterior, delta, seed)
+    if dim <= DENSE:
+        hessian = _products(gradient, center, torch.eye(dim, dtype=torch.float64), delta)
+        return Spectrum(torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(dim, dtype=torch.float64))
+    delta *= math.sqrt(dim)
+    if 8 * PROBES * LANCZOS_STEPS * dim > BASIS_BYTES:
+        return _lanczos_of_three(gradient, center, delta, seed)
+    return _lanczos(gradient, center, delta, seed)
 
 
-def _products(posterior: LocalPosterior, vectors: Tensor, delta: float) -> Tensor:
-    center = posterior.point.weights
+def _products(gradient: Gradient, center: Tensor, vectors: Tensor, delta: float) -> Tensor:
     products = []
     for some in vectors.split(VECTORS):
         moves = delta * some.to(center)
-        grads = posterior.loss_and_grad(torch.cat([center + moves, center - moves]))[1].double().cpu()
+        grads = gradient(torch.cat([center + moves, center - moves])).double().cpu()
         products.append((grads[: len(some)] - grads[len(some) :]) / (2 * delta))
     return torch.cat(products)
 
 
-def _lanczos(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
-    dim = posterior.dim
+def _lanczos(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spectrum:
+    dim = len(center)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(PROBES, dim, generator=generator, dtype=torch.float64)
     basis, alphas, betas = [start / start.norm(dim=1, keepdim=True)], [], []
     for _ in range(LANCZOS_STEPS):
-        image = _products(posterior, basis[-1], delta)
+        image = _products(gradient, center, basis[-1], delta)
         alphas.append((image * basis[-1]).sum(1))
         for old in basis * 2:  # full reorthogonalisation; twice is enough
             image -= (image * old).sum(1, keepdim=True) * old
@@ -89,24 +88,24 @@ def _lanczos(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
     return _quadrature(torch.stack(alphas, 1), torch.stack(betas[:-1], 1), dim)
 
 
-def _lanczos_of_three(posterior: LocalPosterior, delta: float, seed: int) -> Spectrum:
+def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spectrum:
     """The plain recurrence, which holds three vectors."""
-    center = posterior.point.weights
+    dim = len(center)
     generator = torch.Generator().manual_seed(seed)
-    vector = torch.randn(posterior.dim, generator=generator, dtype=center.dtype).to(center)
+    vector = torch.randn(dim, generator=generator, dtype=center.dtype).to(center)
     vector /= vector.norm()
     previous, alphas, betas = torch.zeros_like(vector), [], []
     for _ in range(LANCZOS_STEPS):
         image = previous.mul_(-2 * delta * betas[-1]) if betas else previous
-        image += posterior.loss_and_grad(torch.add(center, vector, alpha=delta)[None])[1][0]
-        image -= posterior.loss_and_grad(torch.sub(center, vector, alpha=delta)[None])[1][0]
+        image += gradient(torch.add(center, vector, alpha=delta)[None])[0]
+        image -= gradient(torch.sub(center, vector, alpha=delta)[None])[0]
         image /= 2 * delta
         alphas.append(torch.dot(image, vector))
         image -= alphas[-1] * vector
         betas.append(image.norm())
         previous, vector = vector, image.div_(betas[-1].clamp_min(1e-30))
     alpha, beta = (torch.stack(x)[None].double().cpu() for x in (alphas, betas[:-1]))
-    return _quadrature(alpha, beta, posterior.dim)
+    return _quadrature(alpha, beta, dim)
 
 
 def _quadrature(alpha: Tensor, beta: Tensor, dim: int) -> Spectrum:

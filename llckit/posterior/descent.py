@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from llckit.posterior.local import KEPT, LocalPosterior
+from llckit.posterior.checkpoint import KEPT
+from llckit.posterior.local_posterior import LocalPosterior
 
 MAX_EVALS = 25
 HISTORY_BYTES = 2**28  # of earlier steps and gradients
@@ -29,8 +30,8 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """
     if posterior.dim > KEPT:
         return _steepest_descent(posterior)
-    weights = posterior.point.weights.clone()[None].requires_grad_()
-    best, found = 0.0, posterior.point.weights.clone()
+    weights = posterior.checkpoint.weights.clone()[None].requires_grad_()
+    best, found = 0.0, posterior.checkpoint.weights.clone()
     pair = 2 * weights.numel() * weights.element_size()
     optimizer = torch.optim.LBFGS(
         [weights],
@@ -52,13 +53,13 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
             lowest, best, found = potential, -float(energy.excess), weights.detach()[0].clone()
         return potential
 
-    if bool(posterior.loss_grad.any()):
+    if bool(posterior.checkpoint.loss_grad.any()):
         optimizer.step(closure)
     return best, found
 
 
 def _steepest_descent(posterior: LocalPosterior) -> tuple[float, Tensor]:
-    weights = posterior.point.weights[None]
+    weights = posterior.checkpoint.weights[None]
     energy = posterior(weights)
     slope = float(torch.linalg.vector_norm(energy.grad, dtype=torch.float64))
     size = float(torch.linalg.vector_norm(weights, dtype=torch.float64)) or 1.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from llckit.posterior.behavioral import behavioral_task
-from llckit.posterior.local import Energy, LocalPosterior
+from llckit.posterior.local_posterior import Energy, LocalPosterior
 from llckit.posterior.task import Task
 
 
@@ -28,11 +28,11 @@ class Guide:
     """
 
     def __init__(self, posterior: LocalPosterior, task: Task, size: int) -> None:
-        teacher = behavioral_task(task)
-        point = posterior.point if task.behavioral else teacher.from_outputs(posterior.point)
-        self._posterior = posterior
-        self._behavior = LocalPosterior(teacher, point, n_beta=1.0, localization=0.0, rows=1)
-        self._size = size
+        self._posterior, self._size = posterior, size
+        own = posterior.checkpoint
+        self._behavior = own if task.behavioral else behavioral_task(task).behavioral_checkpoint(own)
+        _ = self._behavior.loss  # refused before any sampling
+        self._slope = own.loss_grad
 
     def __call__(self, draw: Callable[[int, int], Tensor]) -> Callable[[Tensor], Energy]:
         """The stand-in of a new minibatch, the same for all rows.
@@ -43,9 +43,9 @@ class Guide:
         Returns:
             Ũ_B, of weights of shape (rows, dim).
         """
-        samples = self._behavior.point.samples
+        samples = self._behavior.samples
         minibatch = samples.subset(draw(samples.n, self._size))
-        center, slope = self._posterior.point.weights, self._posterior.loss_grad
+        center, slope = self._posterior.checkpoint.weights, self._slope
 
         def potential(weights: Tensor) -> Energy:
             away = weights - center

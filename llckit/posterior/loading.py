@@ -8,10 +8,12 @@ import socket
 import sys
 from pathlib import Path
 
+from llckit.checks import check_bool
 from llckit.errors import InputError
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.compiling import Compiler
-from llckit.posterior.task import Reference, Task
+from llckit.posterior.reference import Reference
+from llckit.posterior.task import Task
 
 
 def load_task(reference: str, *, compile: bool = False) -> Task:
@@ -29,8 +31,7 @@ def load_task(reference: str, *, compile: bool = False) -> Task:
     """
     if not isinstance(reference, str):
         raise InputError(f'task is a {type(reference).__name__}; expected a string "file.py:NAME"')
-    if not isinstance(compile, bool):
-        raise InputError(f"compile is {compile!r}; expected True or False")
+    check_bool("compile", compile)
     path, _, name = reference.rpartition(":")
     if not path or not name.isidentifier():
         raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")

@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from llckit.errors import InputError
-from llckit.posterior.task import Point, Task
+from llckit.posterior.checkpoint import Checkpoint
+from llckit.posterior.task import Task
 
 Observable = Callable[[nn.Module], Any]
 
 
 def observing(
-    task: Task, point: Point, functions: Mapping[str, Observable]
+    task: Task, checkpoint: Checkpoint, functions: Mapping[str, Observable]
 ) -> Callable[[Tensor], dict[str, np.ndarray]]:
     """Turn functions of the model into one of rows of weights, and try them at w*.
 
     Args:
         task: Supplies the model; the functions get a copy of it.
-        point: The checkpoint.
+        checkpoint: w* and what is not sampled.
         functions: Each takes the model and gives a number.
 
     Returns:
@@ -39,7 +40,7 @@ def observing(
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
 
     def place(row: Tensor) -> None:
-        for name, value in task.named(row, point.fixed).items():
+        for name, value in task.layout.named(row, checkpoint.fixed).items():
             tensors[name].copy_(value)
 
     @torch.no_grad()
@@ -54,7 +55,7 @@ def observing(
     for name, function in functions.items():
         try:
             with torch.no_grad():
-                place(point.weights)
+                place(checkpoint.weights)
                 value = float(function(model))
         except Exception as error:
             raise InputError(

@@ -15,9 +15,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-from llckit.posterior.compiling import one_at_a_time
-from llckit.posterior.rows import losses_and_grads_of
-from llckit.posterior.task import Point, Task
+from llckit.posterior.compiling import Compiler, one_at_a_time
+from llckit.posterior.flat_loss import Fixed, FlatLoss
 from llckit.posterior.trees import Tree, leaves, rebuilt
 
 WORTH = 100  # calls from which on a recording, which takes some hundred calls' time, pays
@@ -51,8 +50,8 @@ class Replay:
         point: Supplies what is not sampled, and the samples whose calls are recorded.
     """
 
-    def __init__(self, task: Task, point: Point) -> None:
-        self._task, self._point = task, point
+    def __init__(self, flat_loss: FlatLoss, fixed: Fixed, block: Tree | None, compiler: Compiler | None) -> None:
+        self._flat_loss, self._fixed, self._block, self._compiler = flat_loss, fixed, block, compiler
         self._calls: dict[_Call, int] = {}
         self._recorded: dict[_Call, Callable[..., Any] | None] = {}
 
@@ -70,12 +69,12 @@ class Replay:
         inputs = leaves(batch) if own_batches else []
         own = tuple((x.shape, x.dtype, x.stride()) for x in inputs) if own_batches else None
         call = _Call((weights.shape, weights.stride()), own)
-        comes_again = own_batches or batch is self._point.samples.block
+        comes_again = own_batches or batch is self._block
         recorded = self._recorded.get(call) if comes_again else None
         if recorded is not None:
             with torch.no_grad():
                 return recorded(weights.detach(), *inputs)
-        found = losses_and_grads_of(self._task, weights, self._point, batch, batched=True, own_batches=own_batches)
+        found = self._flat_loss.losses_and_grads(weights, self._fixed, batch, batched=True, own_batches=own_batches)
         if comes_again and call not in self._recorded and (call in self._calls or len(self._calls) < MOST):
             self._calls[call] = self._calls.get(call, 0) + 1
             if self._calls[call] == WORTH:
@@ -85,8 +84,8 @@ class Replay:
     def _record(self, weights: Tensor, batch: Tree, own_batches: bool, expected: Found) -> Callable[..., Any] | None:
         """The list of operations as a function of weights and own batches; None where there can be none."""
         ones = torch.ones(len(weights), dtype=torch.float64, device=weights.device)
-        of_rows = vmap(self._task.loss, in_dims=(0, None, 0 if own_batches else None))
-        fixed = self._point.fixed
+        of_rows = vmap(self._flat_loss.mean, in_dims=(0, None, 0 if own_batches else None))
+        fixed = self._fixed
 
         def call(weights: Tensor, *own: Tensor) -> Found:
             with torch.enable_grad():
@@ -112,8 +111,7 @@ class Replay:
         shared = any(x.untyped_storage().data_ptr() in kept for x in again[0])
         if not equal or shared:
             return None
-        compiler = self._task.compiler
-        compiled = None if compiler is None else compiler(module, inputs, expected)
+        compiled = None if self._compiler is None else self._compiler(module, inputs, expected)
         # Attributes of a module are slow to look up.
         return compiled or functools.partial(type(module).forward, SimpleNamespace(**dict(module.named_buffers())))
 

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llckit.errors import InputError
+from llckit.checks import check_positive
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize, steering
-from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size, is_positive
+from llckit.sampling.adaptation import Steering, StepSize, check_step_size, start_step
 from llckit.sampling.metropolis import keep, kinetic
+from llckit.sampling.noise import Noise
+from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.sampler import Info, Potential, Sampler
 
 PERSISTENCE = 10  # steps that momentum lasts
 TARGET_ACCEPTANCE = 0.9
@@ -34,21 +36,21 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
 
     One step: p ← p − ε/2 ∇Û(w), w ← w + ε/2 p, p ← cp + √(1 − c²) η with c = e^{−Γε}, w ← w + ε/2 p,
     p ← p − ε/2 ∇Û(w); the last gradient is the next step's first. With exact gradients a quadratic direction of
-    curvature k has the exact variance 1/k at every ε < 2/√k; elsewhere the error is of order ε². Gradient noise of
-    variance s² in a direction heats it by ε²s²/(1 − c²), whatever its curvature: half of that, summed over directions,
-    is the `heat` that an estimate is relieved of.
+    curvature k has the exact variance 1/k at every ε < 2/√k; other laws have an error of order ε². Gradient noise of
+    variance s² in a direction heats it by ε²s²/(1 − c²), whatever its curvature. Half of that, summed over directions,
+    is the `heat` that is subtracted from an estimate.
 
-    The step is found by what Metropolis would say of it: a leapfrog errs by ε²/8 (‖∇U(w′)‖² − ‖∇U(w)‖²) in energy,
-    exactly so on quadratics, and that takes gradients alone. Nets are sharper away from w*, where a step may be
-    unstable: one with an error above 3, or into a potential that is not finite, is taken back and p reversed. That is
-    too rare to be felt where the step fits, and keeps chains from flying away where it does not.
+    The step is found by the acceptance that a Metropolis test would give: a leapfrog has the energy error
+    ε²/8 (‖∇U(w′)‖² − ‖∇U(w)‖²), exactly so on quadratics, which takes gradients alone. Nets are sharper away from w*,
+    where a step may be unstable. So a step with an error above 3, or into a potential that is not finite, is taken back
+    and p is reversed. This is too rare to matter if the step fits, and keeps chains from leaving if it does not.
 
     Args:
-        step_size: ε, fixed; None finds it: first 1/(2√k) with k the largest curvature of U at w*, then dual averaging
-            during the warm-up to a would-be acceptance of 0.9, pooled over chains.
-        friction: Γ; None takes 1/(10 ε), momentum that lasts for 10 steps: stiff directions then forget their energy
-            within as many, and flat ones, whose curvature nobody knows beforehand, are crossed in 20 times fewer
-            steps than with fresh momentum at each. More friction is less heat.
+        step_size: ε, fixed; None finds it. It is first 1/(2√k) with k the largest curvature of U at w*; dual averaging
+            during the warm-up then leads to a would-be acceptance of 0.9, pooled over chains.
+        friction: Γ; None takes 1/(10 ε), so that momentum lasts for 10 steps. Stiff directions then forget their energy
+            within as many, and flat ones, whose curvature is not known beforehand, are crossed in 20 times fewer steps
+            than with fresh momentum at each. More friction is less heat.
 
     Returns:
         The sampler.
@@ -56,17 +58,20 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
     Raises:
         InputError: A number that is not positive.
     """
-    check_step_size(step_size)
-    if friction is not None and not is_positive(friction):
-        raise InputError(f"friction is {friction!r}; expected a positive number, or None to have it found")
+    given = check_step_size(step_size)
+    if friction is not None:
+        friction = check_positive("friction", friction, ", or None to have it found")
+
+    def kept_by(size: float) -> float:
+        return math.exp(-1 / PERSISTENCE if friction is None else -friction * size)
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> BAOABState:
-        size = StepSize.start(step_size or 0.5 / math.sqrt(curvature()))
+        size = start_step(given, lambda: 0.5 / math.sqrt(curvature()))
         return BAOABState(weights, potential(weights), torch.zeros_like(weights), size)
 
     def step(state: BAOABState, potential: Potential, noise: Noise) -> tuple[BAOABState, Info]:
         size = state.step_size.value
-        kept = math.exp(-1 / PERSISTENCE if friction is None else -friction * size)
+        kept = kept_by(size)
         momentum = torch.add(state.momentum, state.energy.grad, alpha=-size / 2)
         weights = torch.add(state.weights, momentum, alpha=size / 2)
         momentum.mul_(kept).add_(noise.normal(momentum.shape[1]), alpha=math.sqrt(1 - kept**2))
@@ -83,17 +88,17 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
         return new_state, Info(energy, weights, acceptance, 1, size)
 
     def heat(size: float, variance: float) -> float:
-        kept = math.exp(-1 / PERSISTENCE if friction is None else -friction * size)
-        return 0.5 * size**2 * variance / (1 - kept**2)
+        return 0.5 * size**2 * variance / (1 - kept_by(size) ** 2)
 
-    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
+    steering = Steering(TARGET_ACCEPTANCE)
     return Sampler(
         name="baoab",
-        settings={"step_size": step_size, "friction": friction},
+        settings={"step_size": given, "friction": friction},
+        accepts=frozenset({AllSamples, Minibatches}),
+        is_exact=False,
         init=init,
         step=step,
-        adapt=adapt,
-        freeze=freeze,
-        needs_full_loss=False,
+        adapt=steering.adapt,
+        freeze=steering.freeze,
         heat=heat,
     )

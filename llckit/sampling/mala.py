@@ -1,4 +1,4 @@
-"""The Metropolis-adjusted Langevin algorithm: Langevin steps made exact, where the full loss is affordable."""
+"""The Metropolis-adjusted Langevin algorithm: Langevin steps made exact, if the full loss is affordable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from llckit.posterior import Energy
-from llckit.sampling.adaptation import StepSize, steering
-from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
+from llckit.sampling.adaptation import Steering, StepSize, check_step_size, start_step
 from llckit.sampling.metropolis import kinetic, metropolis
+from llckit.sampling.noise import Noise
+from llckit.sampling.potentials import AllSamples
+from llckit.sampling.sampler import Info, Potential, Sampler
 
 TARGET_ACCEPTANCE = 0.574  # optimal as the dimension grows, Roberts & Rosenthal (JRSS B 60, 1998)
 
@@ -29,13 +31,14 @@ def mala(*, step_size: float | None = None) -> Sampler:
     """Langevin proposals w′ = w − ε/2 ∇U(w) + √ε η, η ~ N(0, 1), accepted or not (Besag 1994; Roberts & Tweedie 1996).
 
     With η′ = η − √ε/2 (∇U(w) + ∇U(w′)) the proposal is accepted with probability min(1, exp(−ΔH)),
-    ΔH = U(w′) − U(w) + ½‖η′‖² − ½‖η‖²: it is a Hamiltonian trajectory of one leapfrog of length √ε. The law is the
-    posterior's for every ε, a quadratic direction of curvature k having variance 1/k, but flat directions are crossed
-    by diffusion: the mean comes out too low until ~k/γ steps are made, which `hmc` reduces to its square root.
+    ΔH = U(w′) − U(w) + ½‖η′‖² − ½‖η‖². It is a Hamiltonian trajectory of one leapfrog of length √ε.
+
+    The law is the posterior's for every ε: a quadratic direction of curvature k has variance 1/k. Flat directions are
+    crossed by diffusion, so the mean comes out too low until ~k/γ steps are made; `hmc` needs the square root of that.
 
     Args:
-        step_size: ε, fixed; None finds it: first 1/k with k the largest curvature of U at w*, then dual averaging
-            during the warm-up to an acceptance of 0.574, pooled over chains.
+        step_size: ε, fixed; None finds it. It is first 1/k with k the largest curvature of U at w*; dual averaging
+            during the warm-up then leads to an acceptance of 0.574, pooled over chains.
 
     Returns:
         The sampler.
@@ -43,10 +46,10 @@ def mala(*, step_size: float | None = None) -> Sampler:
     Raises:
         InputError: A step size that is not positive.
     """
-    check_step_size(step_size)
+    given = check_step_size(step_size)
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> MALAState:
-        return MALAState(weights, potential(weights), StepSize.start(step_size or 1 / curvature()))
+        return MALAState(weights, potential(weights), start_step(given, lambda: 1 / curvature()))
 
     def step(state: MALAState, potential: Potential, noise: Noise) -> tuple[MALAState, Info]:
         size = state.step_size.value
@@ -60,13 +63,14 @@ def mala(*, step_size: float | None = None) -> Sampler:
         weights, energy, acceptance = metropolis(state.weights, state.energy, proposal, proposed, change, noise)
         return state._replace(weights=weights, energy=energy), Info(energy, weights, acceptance, 1, size)
 
-    adapt, freeze = steering(TARGET_ACCEPTANCE, fixed=step_size is not None)
+    steering = Steering(TARGET_ACCEPTANCE)
     return Sampler(
         name="mala",
-        settings={"step_size": step_size},
+        settings={"step_size": given},
+        accepts=frozenset({AllSamples}),
+        is_exact=True,
         init=init,
         step=step,
-        adapt=adapt,
-        freeze=freeze,
-        needs_full_loss=True,
+        adapt=steering.adapt,
+        freeze=steering.freeze,
     )

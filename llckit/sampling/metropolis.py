@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from llckit.posterior import Energy
-from llckit.posterior.local import BLOCK
-from llckit.sampling.base import Noise
+from llckit.sampling.noise import Noise
+
+BLOCK = 2**15  # weights of a row that are summed at a time
 
 
 def metropolis(
@@ -18,10 +19,10 @@ def metropolis(
     Args:
         weights: Where the rows are, shape (rows, dim).
         energy: The posterior there.
-        proposal: Where they may go; overwritten.
+        proposal: Where they may go, shape (rows, dim); overwritten.
         proposed: The posterior there; its gradient is overwritten.
         change: ΔH, shape (rows,).
-        noise: One uniform number a row is taken from it.
+        noise: Gives one uniform number per row.
 
     Returns:
         Weights, their energy, and the acceptance probabilities, shape (rows,).
@@ -32,13 +33,13 @@ def metropolis(
 
 
 def acceptance_of(change: Tensor) -> Tensor:
-    """min(1, exp(−ΔH)), and 0 where ΔH is not finite."""
+    """min(1, exp(−ΔH)), and 0 if ΔH is not finite."""
     return torch.where(torch.isfinite(change), (-change).clamp(max=0).exp(), 0.0)
 
 
 def keep(accept: Tensor, proposal: Tensor, proposed: Energy, weights: Tensor, energy: Energy) -> tuple[Tensor, Energy]:
     """The proposal and its energy in rows that accept, shape (rows,), and what was there in the others."""
-    # Proposal and gradient are overwritten: of large models there is no room for another copy.
+    # Proposal and gradient are overwritten: for large models there is no room for another copy.
     merged = (
         torch.where(accept[:, None], new, old, out=new) if new.dim() > 1 else torch.where(accept, new, old)
         for new, old in zip(proposed, energy, strict=True)
@@ -49,6 +50,6 @@ def keep(accept: Tensor, proposal: Tensor, proposed: Energy, weights: Tensor, en
 def kinetic(momentum: Tensor) -> Tensor:
     """½‖p‖² of every row, float64."""
     total = torch.zeros(len(momentum), dtype=torch.float64, device=momentum.device)
-    for part in momentum.split(BLOCK, dim=1):  # sums in float64 make a copy of what they add up
+    for part in momentum.split(BLOCK, dim=1):  # a sum in float64 makes a copy of what it adds up
         total += part.square().sum(1, dtype=torch.float64)
     return 0.5 * total

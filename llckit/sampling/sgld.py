@@ -9,7 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llckit.sampling.base import Info, Noise, Potential, Sampler, check_step_size
+from llckit.sampling.adaptation import check_step_size
+from llckit.sampling.chain_group import OneByOne
+from llckit.sampling.noise import Noise
+from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.sampler import Info, Potential, Sampler
 
 STIFFNESS = 0.2  # ε times the largest curvature: the stiffest direction is then 5 % too warm
 
@@ -24,8 +28,8 @@ class SGLDState(NamedTuple):
 def sgld(*, step_size: float | None = None) -> Sampler:
     """Langevin steps w ← w − ε/2 ∇Û(w) + √ε η, η ~ N(0, 1) (Welling & Teh 2011; Lau et al., arXiv 2308.12108).
 
-    Not corrected: with exact gradients a direction of curvature k of U is sampled with variance 1/(k(1 − εk/4)),
-    unstable at εk ≥ 4; minibatch noise in ∇Û heats it further. The reported draw is the point where the gradient was
+    Not corrected: with exact gradients a direction of curvature k of U has the variance 1/(k(1 − εk/4)), and is
+    unstable at εk ≥ 4. Minibatch noise in ∇Û heats it further. The draw of a step is the point where its gradient was
     computed.
 
     Args:
@@ -37,10 +41,10 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     Raises:
         InputError: A step size that is not positive.
     """
-    check_step_size(step_size)
+    given = check_step_size(step_size)
 
     def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> SGLDState:
-        return SGLDState(weights, step_size or STIFFNESS / curvature())
+        return SGLDState(weights, given or STIFFNESS / curvature())
 
     def step(state: SGLDState, potential: Potential, noise: Noise) -> tuple[SGLDState, Info]:
         size = state.step_size
@@ -53,9 +57,9 @@ def sgld(*, step_size: float | None = None) -> Sampler:
 
     return Sampler(
         name="sgld",
-        settings={"step_size": step_size},
+        settings={"step_size": given},
+        accepts=frozenset({AllSamples, Minibatches, OneByOne}),
+        is_exact=False,
         init=init,
         step=step,
-        needs_full_loss=False,
-        separable=True,
     )

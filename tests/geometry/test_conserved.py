@@ -246,7 +246,7 @@ def test_the_drift_of_a_recorded_run_is_an_observable_of_its_transitions(tmp_pat
         assert only.kind == "A"
         moves = {move.name: move.delta for move in only.moves}
         assert moves["drift"] == pytest.approx(afterwards[-1], rel=0.05)
-    point = task.point(store.load(30))
+    point = task.checkpoint(store.load(30))
     on_draws = observing(task, point, {"drift": drift})
     assert on_draws(point.weights[None])["drift"] == pytest.approx(curve.recorded["drift"][10], rel=1e-12)
 

@@ -41,7 +41,7 @@ def teacher(widths, n, activation=nn.ReLU, seed=0):
 
 def matrix_free(case, double=True, **settings):
     task = make_task(*case, double=double)
-    return find_rank(task, task.point(), **settings)
+    return find_rank(task, task.checkpoint(), **settings)
 
 
 def random_net(seed):

@@ -1,33 +1,37 @@
 """Which scale `estimate_llc` settles on, where the answer is known; and when it looks for one."""
 
 import math
+import sys
 
 import pytest
 import torch
 
 import llckit as lk
-from llckit.llc import estimate
-from llckit.llc.plateau import estimate_on_plateau
-from llckit.llc.point import Settings
-from llckit.llc.settings import choose_scale
+from llckit.llc import choose_scale
+from llckit.llc.estimate_on_plateau import estimate_on_plateau
+from llckit.llc.gradients import AllSamples, Cause, GradientsReason
+from llckit.llc.settings import Settings
 from llckit.toys import LinearNet, Quadratic, catalog, deepest_point, quadratic_energy
 from llckit.toys.linear_nets import matrix_loss
 from llckit.toys.potentials import potential_loss
 
+single = sys.modules["llckit.llc.estimate_llc"]  # the package has the function of that name
+ALL = AllSamples(GradientsReason(Cause.SAMPLER_GIVEN))
 SETTINGS = Settings(num_chains=128, num_burnin=50, num_draws=100, sampler=lk.hmc(max_leapfrogs=20))
 
 
 def search(model, loss_fn, localization=None, settings=SETTINGS):
     task = lk.Task(model, (torch.zeros(10_000, 1),), loss_fn)
-    scale = choose_scale(task, task.point(), None, localization)
-    return estimate_on_plateau(task, task.point(), scale, settings, hold_localization=localization is not None)
+    scale = choose_scale(task.checkpoint(), task.n, None, localization)
+    keep = localization is not None
+    return estimate_on_plateau(task, task.checkpoint(), scale, ALL, settings, keep_localization=keep)
 
 
 def test_a_quadratic_stays_at_the_default():
     model = Quadratic(torch.tensor([4.0, 2.0, 2.0, 1.0, 1.0, 0.5]))
     found = search(model, potential_loss)
     assert found.n_beta == pytest.approx(1e4 / math.log(1e4))
-    assert "n_beta = n/ln(n), from which on the LLC is flat" in found.settings["rule"]
+    assert "n_beta = n/ln(n), from which on the LLC is flat" in str(found.how_found.reason)
     assert found.llc == pytest.approx(
         quadratic_energy(model.curvatures, found.n_beta, found.localization), abs=4 * found.mcse
     )
@@ -39,7 +43,7 @@ def test_a_quadratic_held_too_tight_climbs_however_sharp_it_should_be(rel_tol):
     model = Quadratic(torch.ones(10))
     found = search(model, potential_loss, localization=1000.0, settings=Settings(rel_tol=rel_tol))
     assert found.n_beta == pytest.approx(100 * 1e4 / math.log(1e4))
-    assert found.settings["rule"] == "n_beta = 100 n/ln(n), from which on the LLC is flat; localization given"
+    assert str(found.how_found.reason) == "n_beta = 100 n/ln(n), from which on the LLC is flat; localization given"
     assert found.llc == pytest.approx(5, rel=0.03)
 
 
@@ -66,12 +70,12 @@ def test_a_given_nbeta_is_not_searched_for(monkeypatch, given, searches):
 
         return call
 
-    monkeypatch.setattr(estimate, "estimate_on_plateau", counted("plateau", estimate.estimate_on_plateau))
-    monkeypatch.setattr(estimate, "estimate_point", counted("point", estimate.estimate_point))
+    monkeypatch.setattr(single, "estimate_on_plateau", counted("plateau", single.estimate_on_plateau))
+    monkeypatch.setattr(single, "estimate_checkpoint", counted("point", single.estimate_checkpoint))
     quick = {"num_chains": 8, "num_burnin": 5, "num_draws": 8, "progress": False}
     found = lk.estimate_llc(Quadratic(torch.ones(2)), (torch.zeros(1000, 1),), potential_loss, **given, **quick)
     assert calls == {"plateau": searches, "point": 1 - searches}
     if not searches:
         assert found.n_beta == 50
-        assert found.settings["rule"].startswith("n_beta given; localization")
-    assert ("localization given" in found.settings["rule"]) == ("localization" in given)
+        assert str(found.how_found.reason).startswith("n_beta given; localization")
+    assert ("localization given" in str(found.how_found.reason)) == ("localization" in given)

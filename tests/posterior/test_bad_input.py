@@ -147,7 +147,7 @@ BAD_DATA = {
         DataLoader(PAIRS, 8, collate_fn=lambda s: (torch.ones(len(s), 3),) * len(s)),
         r"different structure",
     ),
-    "one sample": ((X[:1], Y[:1]), r"n is 1; expected at least 2 samples"),
+    "one sample": ((X[:1], Y[:1]), r"n is 1; expected an integer >= 2"),
 }
 
 
@@ -160,7 +160,7 @@ def test_wrong_data_is_refused(model, name):
 
 @pytest.mark.parametrize("n", [1, 0, -3, True, 2.5, "many"])
 def test_a_wrong_number_of_samples_is_refused(model, n):
-    with pytest.raises(InputError, match=r"n is .*expected at least 2 samples"):
+    with pytest.raises(InputError, match=r"n is .*expected an integer >= 2"):
         Task(model, (X, Y), mse, n=n)
 
 
@@ -210,7 +210,7 @@ def test_weights_that_are_not_finite_are_named(model, bad):
     state = {name: value.clone() for name, value in model.state_dict().items()}
     state["bias"][1] = bad
     with pytest.raises(InputError, match=r"NaN or inf in bias"):
-        task.point(state)
+        task.checkpoint(state)
     with torch.no_grad():
         model.weight[0, 0] = bad
     with pytest.raises(InputError, match=r"NaN or inf in weight"):
@@ -221,7 +221,7 @@ def test_a_gradient_that_is_not_finite_is_told_as_such(model):
     """The root of the mean square has no derivative where all residuals are zero."""
     task = Task(model, (X, model(X).detach()), lambda m, b: mse(m, b).sqrt())
     with pytest.raises(InputError, match=r"the loss over all samples is 0.0 and its gradient not finite; expected"):
-        LocalPosterior(task, task.point(), n_beta=10.0, localization=1.0, rows=1)
+        LocalPosterior(task.checkpoint(), n_beta=10.0, localization=1.0, rows=1)
 
 
 def test_a_buffer_may_hold_infinity_but_not_nan():
@@ -233,25 +233,25 @@ def test_a_buffer_may_hold_infinity_but_not_nan():
 
     task = Task(model, (X, Y), masked)
     state = model.state_dict()
-    assert task.point(state).fixed["mask"].tolist() == [0, float("-inf")]
+    assert task.checkpoint(state).fixed["mask"].tolist() == [0, float("-inf")]
     with pytest.raises(InputError, match=r"NaN or inf in mask"):
-        task.point(state | {"mask": torch.tensor([0.0, float("nan")])})
+        task.checkpoint(state | {"mask": torch.tensor([0.0, float("nan")])})
 
 
 def test_a_checkpoint_that_does_not_fit_says_which_names(model):
     task = Task(model, (X, Y), mse)
     good = model.state_dict()
     with pytest.raises(InputError, match=r"bias: missing; extra: not in the model"):
-        task.point({"weight": good["weight"], "extra": torch.ones(1)})
+        task.checkpoint({"weight": good["weight"], "extra": torch.ones(1)})
     with pytest.raises(InputError, match=r"weight: shape \(2, 4\), the model has \(2, 3\)"):
-        task.point(good | {"weight": torch.ones(2, 4)})
+        task.checkpoint(good | {"weight": torch.ones(2, 4)})
 
 
 def test_a_long_list_of_misfits_is_cut(model):
     task = Task(model, (X, Y), mse)
     other = nn.Sequential(*[nn.Linear(1, 1) for _ in range(10)])
     with pytest.raises(InputError, match=r"; and 17 more\. Give the task the architecture"):
-        task.point(other.state_dict())
+        task.checkpoint(other.state_dict())
 
 
 def test_a_summed_loss_is_refused_and_a_mean_is_not():
@@ -273,7 +273,7 @@ def test_one_name_of_tied_weights_is_enough():
             return self.b(self.a(x))
 
     task = Task(Tied(), (torch.ones(4, 3),), lambda m, b: m(b[0]).square().mean())
-    point = task.point({"b.weight": torch.eye(3)})
+    point = task.checkpoint({"b.weight": torch.eye(3)})
     assert torch.equal(point.weights, torch.eye(3).flatten())
     with pytest.raises(InputError, match=r"a\.weight: missing"):
-        task.point({})
+        task.checkpoint({})

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from llckit.errors import InputError
-from llckit.posterior import LocalPosterior, Task, behavioral_task, curvature
+from llckit.posterior import LocalPosterior, Task, behavioral_task
 
 N = 40
 
@@ -31,7 +31,7 @@ def cross_entropy(model, batch):
 
 
 def posterior_of(task, rows=1):
-    return LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=rows)
+    return LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=rows)
 
 
 def outputs_at(model, weights, inputs):
@@ -42,7 +42,7 @@ def outputs_at(model, weights, inputs):
 
 def test_cross_entropy_becomes_the_divergence_from_the_checkpoints_own_outputs():
     task = behavioral_task(Task(net(4), (X, LABELS), cross_entropy))
-    center = task.point().weights
+    center = task.checkpoint().weights
     rows = center + 0.3 * normal(3, task.dim, seed=3)
     log_p = torch.log_softmax(outputs_at(net(4), center, X).double(), 1)
     log_q = [torch.log_softmax(outputs_at(net(4), row, X).double(), 1) for row in rows]
@@ -62,7 +62,7 @@ def test_cross_entropy_becomes_the_divergence_from_the_checkpoints_own_outputs()
 )
 def test_squared_error_keeps_the_users_unit(loss_fn, factor):
     task = behavioral_task(Task(net(2), (X, TARGETS), loss_fn))
-    center = task.point().weights
+    center = task.checkpoint().weights
     row = center + 0.3 * normal(task.dim, seed=3)
     change = outputs_at(net(2), row, X) - outputs_at(net(2), center, X)
     expected = factor * change.double().square().sum(1).mean()
@@ -76,18 +76,18 @@ def test_the_checkpoint_is_a_minimum_of_zero(kind):
     else:
         task = Task(net(2), (X, TARGETS), lambda m, b: F.mse_loss(m(b[0]), b[1]))
     posterior = posterior_of(behavioral_task(task))
-    moved = posterior.loss_and_grad((posterior.point.weights + 0.1)[None])[1]
-    assert abs(posterior.loss) < 1e-12
-    assert posterior.loss_grad.norm() < 1e-5 * moved.norm()
-    assert posterior_of(task).loss_grad.norm() > 1e-2
-    assert float(curvature(posterior).values.min()) > -1e-3 * curvature(posterior).largest
+    moved = posterior.checkpoint.loss_and_grad((posterior.checkpoint.weights + 0.1)[None])[1]
+    assert abs(posterior.checkpoint.loss) < 1e-12
+    assert posterior.checkpoint.loss_grad.norm() < 1e-5 * moved.norm()
+    assert task.checkpoint().loss_grad.norm() > 1e-2
+    assert float(posterior.checkpoint.curvature().values.min()) > -1e-3 * posterior.checkpoint.curvature().largest
 
 
 def test_it_equals_the_loss_where_that_is_at_a_minimum():
     model = net(2)
     with torch.no_grad():
         task = Task(model, (X, model(X)), lambda m, b: F.mse_loss(m(b[0]), b[1]))
-    rows = task.point().weights + 0.2 * normal(4, task.dim, seed=3)
+    rows = task.checkpoint().weights + 0.2 * normal(4, task.dim, seed=3)
     ours, users = posterior_of(behavioral_task(task), 4)(rows), posterior_of(task, 4)(rows)
     torch.testing.assert_close(ours.excess, users.excess, rtol=1e-4, atol=1e-9)
 
@@ -97,10 +97,10 @@ def test_targets_follow_the_checkpoint():
     other = net(4)
     with torch.no_grad():
         other[0].weight.add_(1)
-    point = task.point(other.state_dict())
-    at_own = LocalPosterior(task, point, n_beta=1.0, localization=0.0, rows=1)
-    assert abs(at_own.loss) < 1e-12
-    assert at_own(task.point().weights[None]).excess > 1e-3
+    point = task.checkpoint(other.state_dict())
+    at_own = LocalPosterior(point, n_beta=1.0, localization=0.0, rows=1)
+    assert abs(point.loss) < 1e-12
+    assert at_own(task.checkpoint().weights[None]).excess > 1e-3
 
 
 def test_a_behavioral_task_is_its_own_behavioral_task():
@@ -141,7 +141,7 @@ def test_sequences_with_classes_second_or_last():
     values = []
     for loss_fn in (last, second):
         task = behavioral_task(Task(embedding, tokens, loss_fn))
-        row = task.point().weights + 0.3 * normal(task.dim, seed=3)
+        row = task.checkpoint().weights + 0.3 * normal(task.dim, seed=3)
         values.append(posterior_of(task)(row[None]).excess[0])
     log_p = torch.log_softmax(embedding(tokens).double(), 2).detach()
     log_q = torch.log_softmax(outputs_at(nn.Embedding(5, 5), row, tokens).double(), 2)
@@ -157,7 +157,7 @@ def test_padded_batches_keep_their_own_targets():
 
     torch.manual_seed(0)
     task = Task(nn.Embedding(5, 5), DataLoader(sentences, 2, collate_fn=pad), lambda m, b: m(b).square().mean((1, 2)))
-    assert abs(posterior_of(behavioral_task(task)).loss) < 1e-12
+    assert abs(behavioral_task(task).checkpoint().loss) < 1e-12
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from torch import nn
 from torch.fx import symbolic_trace
 
 import llckit as lk
-from llckit.llc.point import Settings
-from llckit.llc.run import _describe
-from llckit.llc.settings import Scale
+from llckit.llc import Scale
+from llckit.llc.cache import describe
+from llckit.llc.gradients import AllSamples, Cause, GradientsReason
+from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
+from llckit.llc.settings import Settings
 from llckit.posterior import LocalPosterior, compiling, load_reference, replay
 from llckit.posterior.compiling import Compiler
-from llckit.posterior.rows import losses_and_grads_of
 
 N, ROWS, CALLS = 12, 3, 3
 FILE = """
@@ -85,6 +86,10 @@ def small_task(model=None, **options):
     return lk.Task(model, (torch.randn(N, 4), torch.randn(N, 2)), squared_error, **options)
 
 
+def replay_of(point):
+    return replay.Replay(point.flat_loss, point.fixed, point.samples.block, point.compiler)
+
+
 def rows_about(point, seed):
     away = torch.randn(ROWS, len(point.weights), generator=torch.Generator().manual_seed(seed))
     return point.weights + 0.1 * away.to(point.weights)
@@ -96,7 +101,7 @@ def differences(task, play, point, batch, seeds=range(3 * CALLS)):
     for seed in seeds:
         weights = rows_about(point, seed)
         _, grads = play(weights, batch)
-        _, expected = losses_and_grads_of(task, weights, point, batch, batched=True)
+        _, expected = point.flat_loss.losses_and_grads(weights, point.fixed, batch, batched=True)
         found.append(float((grads - expected).abs().max() / expected.abs().max()))
         grads.mul_(7.0)
     return found
@@ -110,9 +115,9 @@ def test_torch_compiles_what_was_recorded_once_for_all_checkpoints(monkeypatch):
     monkeypatch.setattr(compiling, "compiled", lambda *given: made.append(given) or original(*given))
     for scale in (1.0, 1.5):
         state = {name: scale * value for name, value in task.model.state_dict().items()}
-        point = task.point(state)
+        point = task.checkpoint(state)
         batch = point.samples.first(N)
-        play = replay.Replay(task, point)
+        play = replay_of(point)
         found = differences(task, play, point, batch)
         assert found[:CALLS] == [0.0] * CALLS
         # rounding of sums over 12 samples and 5 hidden units, each a few times 2^-24
@@ -127,8 +132,8 @@ def test_recordings_that_differ_are_compiled_each(fake):
     compiler = fake()
     task = small_task(compile=True)
     for size in (N, N - 1):
-        point = task.point().thinned(size)
-        play = replay.Replay(task, point)
+        point = task.checkpoint().thinned(size)
+        play = replay_of(point)
         assert differences(task, play, point, point.samples.first(size)) == [0.0] * (3 * CALLS)
     assert len(compiler.modules) == 2
     assert compiler.calls == 2 * (2 + 2 * CALLS)  # two to check, then all calls
@@ -137,11 +142,11 @@ def test_recordings_that_differ_are_compiled_each(fake):
 def test_half_of_the_digits_have_to_agree(fake):
     compiler = fake(error=1e-5)
     task = small_task(compile=True)
-    point = task.point()
-    found = differences(task, replay.Replay(task, point), point, point.samples.first(N))
+    point = task.checkpoint()
+    found = differences(task, replay_of(point), point, point.samples.first(N))
     assert found[-1] == pytest.approx(1e-5, rel=0.1)
     compiler.error = 1e-3  # sqrt(2^-23) is 3.5e-4
-    other = replay.Replay(task, point)
+    other = replay_of(point)
     batch = point.samples.first(N)
     with pytest.warns(UserWarning, match="compile=True, but compiled gradients .* differ by more than 0.0003") as told:
         found = differences(task, other, point, batch)
@@ -152,8 +157,8 @@ def test_half_of_the_digits_have_to_agree(fake):
 def test_what_cannot_be_compiled_is_played_uncompiled_with_one_warning(fake):
     compiler = fake(failure=RuntimeError("\nno such operation\nlong story"))
     task = small_task(compile=True)
-    point = task.point()
-    plays = [replay.Replay(task, point) for _ in range(2)]
+    point = task.checkpoint()
+    plays = [replay_of(point) for _ in range(2)]
     with pytest.warns(UserWarning, match=r"cannot compile this model's gradients \(no such operation\)") as told:
         found = [differences(task, play, point, point.samples.first(N)) for play in plays]
     assert found == 2 * [3 * CALLS * [0.0]]
@@ -214,7 +219,7 @@ def test_other_tasks_of_the_same_model_and_other_processes_compile_too(fake, tmp
         again = load_reference(made.reference)
         assert again.compiler is not None
         assert again.original.compiler is again.compiler
-        assert (again.behavioral, [*again.shapes]) == (made.behavioral, [*made.shapes])
+        assert (again.behavioral, [*again.layout.shapes]) == (made.behavioral, [*made.layout.shapes])
 
 
 def test_estimates_say_so_and_are_kept_apart(fake):
@@ -225,13 +230,15 @@ def test_estimates_say_so_and_are_kept_apart(fake):
     quick = {"n_beta": 40.0, "num_chains": 4, "num_burnin": 20, "num_draws": 30, "progress": False}
     plain, other = (lk.estimate_llc(*given, compile=switch, **quick) for switch in (False, True))
     assert compiler.calls
-    assert (plain.settings["compile"], other.settings["compile"]) == (False, True)
+    assert (plain.how_found.compiled, other.how_found.compiled) == (False, True)
     assert plain.llc != other.llc
     assert other.llc == pytest.approx(plain.llc, abs=5 * (plain.mcse + other.mcse))
     rungs = lk.scale_profile(*given, compile=True, **quick | {"n_beta": [40.0]})
-    assert rungs.estimates[0].settings["compile"]
+    assert rungs.estimates[0].how_found.compiled
     tasks = [small_task(compile=switch) for switch in (False, True)]
-    described = [_describe(task, Scale(40.0, 1.0, ""), Settings()) for task in tasks]
+    scale = Scale(40.0, 1.0, ScaleReason(NBetaRule.GIVEN, LocalizationRule.GIVEN))
+    gradients = AllSamples(GradientsReason(Cause.AFFORDABLE))
+    described = [describe(task, scale, gradients, Settings()) for task in tasks]
     assert "compile" not in described[0]  # so that stores keep their keys
     assert described[1] == described[0] | {"compile": True}
 
@@ -239,8 +246,8 @@ def test_estimates_say_so_and_are_kept_apart(fake):
 def test_a_posterior_of_one_row_and_of_own_batches_compiles(fake):
     compiler = fake()
     task = small_task(compile=True)
-    posterior = LocalPosterior(task, task.point(), n_beta=10.0, localization=1.0, rows=ROWS)
-    plain = LocalPosterior(small_task(), task.point(), n_beta=10.0, localization=1.0, rows=ROWS)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=10.0, localization=1.0, rows=ROWS)
+    plain = LocalPosterior(small_task(), task.checkpoint(), n_beta=10.0, localization=1.0, rows=ROWS)
     for seed in range(3 * CALLS):
         weights = rows_about(posterior.point, seed)
         indices = torch.randint(N, (ROWS, 4), generator=torch.Generator().manual_seed(seed))

@@ -18,7 +18,7 @@ def test_all_eigenvalues_of_a_small_quadratic(potential, dtype, scale):
     center = (scale * torch.randn(30, generator=generator)).to(dtype)
     hessian = (rotation * values) @ rotation.T
     posterior = potential(lambda w: 0.5 * (w - center) @ (hessian.to(dtype) @ (w - center)), center)
-    spectrum = curvature(posterior)
+    spectrum = posterior.checkpoint.curvature()
     tolerance = 1e-9 if dtype == torch.float64 else 1e-4
     torch.testing.assert_close(spectrum.values, values, rtol=0, atol=100 * tolerance)
     assert spectrum.weights.tolist() == [1] * 30
@@ -71,8 +71,8 @@ def test_kinked_losses_have_a_curvature(width):
     model = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 2))
     x, y = torch.randn(50, 6), torch.randn(50, 2)
     task = Task(model, (x, y), lambda m, batch: (m(batch[0]) - batch[1]).square().sum(1))
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=1)
-    spectrum = curvature(posterior)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=1.0, rows=1)
+    spectrum = posterior.checkpoint.curvature()
     assert (task.dim > 1024) == (width > 100)
     assert torch.isfinite(spectrum.values).all()
     assert spectrum.largest > 0

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-import llckit.posterior.local as local
-from llckit.posterior import LocalPosterior, Samples, Task, saved_bytes
+import llckit.posterior.checkpoint as checkpoint_module
+from llckit.posterior import Checkpoint, LocalPosterior, Samples, Task
 
 N = 37
 GENERATOR = torch.Generator().manual_seed(0)
@@ -63,18 +63,18 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_data_gives_the_same_loss_and_gradient(model, naive, form, loss_fn):
     task = Task(model, FORMS[form], loss_fn)
-    posterior = LocalPosterior(task, task.point(), n_beta=2.0, localization=0.0, rows=1)
-    loss, grad = naive(model, task.point().weights[None], lambda m: mean(m, (X.double(), Y)))
+    posterior = LocalPosterior(task.checkpoint(), n_beta=2.0, localization=0.0, rows=1)
+    loss, grad = naive(model, task.checkpoint().weights[None], lambda m: mean(m, (X.double(), Y)))
     assert task.n == N
-    assert posterior.loss == pytest.approx(float(loss), rel=1e-6)
-    torch.testing.assert_close(posterior.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
+    assert posterior.checkpoint.loss == pytest.approx(float(loss), rel=1e-6)
+    torch.testing.assert_close(posterior.checkpoint.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_single_tensor_is_data(model, naive):
     task = Task(model, X, lambda model, x: model(x).square().sum(1))
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=1)
-    loss, _ = naive(model, task.point().weights[None], lambda m: m(X.double()).square().sum(1).mean())
-    assert posterior.loss == pytest.approx(float(loss), rel=1e-6)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=1)
+    loss, _ = naive(model, task.checkpoint().weights[None], lambda m: m(X.double()).square().sum(1).mean())
+    assert posterior.checkpoint.loss == pytest.approx(float(loss), rel=1e-6)
 
 
 def pad(samples):
@@ -95,28 +95,28 @@ def test_batches_padded_to_different_lengths_keep_every_sample_weighted_alike(na
     torch.manual_seed(0)
     model = nn.Embedding(6, 3)
     task = Task(model, DataLoader(sentences, batch_size, collate_fn=pad, shuffle=True), sentence_loss)
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=1)
-    loss, grad = naive(model, task.point().weights[None], lambda m: sentence_loss(m, pad(sentences)).mean())
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=1)
+    loss, grad = naive(model, task.checkpoint().weights[None], lambda m: sentence_loss(m, pad(sentences)).mean())
     assert not task.samples.is_indexable
-    assert posterior.loss == pytest.approx(float(loss), rel=1e-6)
-    torch.testing.assert_close(posterior.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
+    assert posterior.checkpoint.loss == pytest.approx(float(loss), rel=1e-6)
+    torch.testing.assert_close(posterior.checkpoint.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["tuple", "loader"])
 def test_chunks_do_not_change_the_result(model, monkeypatch, form):
     task = Task(model, FORMS[form], per_sample)
-    rows = task.point().weights + 0.1 * torch.randn(3, task.dim, generator=torch.Generator().manual_seed(0))
-    whole = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=3)(rows)
-    monkeypatch.setattr(local, "ACTIVATION_BYTES", 1)
+    rows = task.checkpoint().weights + 0.1 * torch.randn(3, task.dim, generator=torch.Generator().manual_seed(0))
+    whole = LocalPosterior(task.checkpoint(), n_beta=5.0, localization=1.0, rows=3)(rows)
+    monkeypatch.setattr(checkpoint_module, "ACTIVATION_BYTES", 1)
     seen = []
-    whole_batch = LocalPosterior._losses_and_grads
+    whole_batch = Checkpoint._losses_and_grads
 
-    def watch(posterior, weights, batch, **kwargs):
+    def watch(checkpoint, weights, batch, **kwargs):
         seen.append(len(batch[0]))
-        return whole_batch(posterior, weights, batch, **kwargs)
+        return whole_batch(checkpoint, weights, batch, **kwargs)
 
-    monkeypatch.setattr(LocalPosterior, "_losses_and_grads", watch)
-    pieces = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=3)(rows)
+    monkeypatch.setattr(Checkpoint, "_losses_and_grads", watch)
+    pieces = LocalPosterior(task.checkpoint(), n_beta=5.0, localization=1.0, rows=3)(rows)
     assert set(seen) == {1}
     for a, b in zip(whole, pieces, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
@@ -155,4 +155,4 @@ def test_bytes_of_a_sample_are_counted_in_small_batches_too(batch_size):
     sentences = [torch.randint(0, 6, (5 + i % 3,)) for i in range(24)]
     torch.manual_seed(0)
     task = Task(nn.Embedding(6, 3), DataLoader(sentences, batch_size, collate_fn=pad), sentence_loss)
-    assert saved_bytes(task, task.point()) > 50
+    assert task.checkpoint().bytes_per_sample > 50

@@ -36,7 +36,7 @@ def test_the_closed_form_of_a_displaced_quadratic(potential, dtype, n_beta, loca
     share = torch.where(k > 0, k / (k + localization), 0.0)
     exact = float((0.5 * k * away.square() * (1 - (1 - share).square())).sum())
     assert depth == pytest.approx(exact, rel=1e-7 if dtype == torch.float64 else 1e-4)
-    moved = (found.double() - posterior.point.weights.double())[k > 0]
+    moved = (found.double() - posterior.checkpoint.weights.double())[k > 0]
     torch.testing.assert_close(moved, (share * away)[k > 0], rtol=1e-3, atol=1e-3)
     assert found.shape == (4,)
     assert found.dtype == dtype
@@ -50,7 +50,7 @@ def test_the_depth_is_that_of_the_point_it_returns(potential):
     energy = posterior(found[None])
     assert depth == pytest.approx(-float(energy.excess), rel=1e-6)
     assert float(energy.potential) < 0
-    assert float(energy.grad.norm()) < 1e-2 * 20 * float(posterior.loss_grad.norm())
+    assert float(energy.grad.norm()) < 1e-2 * 20 * float(posterior.checkpoint.loss_grad.norm())
     # The localiser holds ŵ back, so the well's own bottom lies deeper: nβ (1 − ¼)² for each weight.
     assert 0.9 * 33.75 < depth < 33.75
 
@@ -71,7 +71,7 @@ def test_rounding_at_a_minimum_is_no_depth(potential):
     targets = torch.randn(50, generator=generator)
     start = targets.mean().reshape(1)
     posterior = potential(lambda w: 0.5 * (w - targets).square().mean(), start, n_beta=1e4, localization=1.0)
-    assert posterior.loss_grad.any(), "else nothing is tested"
+    assert posterior.checkpoint.loss_grad.any(), "else nothing is tested"
     depth, _ = depth_below(posterior)
     assert 0 <= depth < 1e4 * 1e-6
 
@@ -123,23 +123,23 @@ def test_more_localization_is_less_depth(potential):
 @pytest.mark.usefixtures("either_way")
 def test_nothing_else_changes(potential):
     posterior = displaced(potential, torch.float32, n_beta=10.0, localization=1.0)
-    model = posterior._task.model
-    weights, trained = posterior.point.weights.clone(), model.w.detach().clone()
-    grad, loss, state = posterior.loss_grad.clone(), posterior.loss, torch.get_rng_state()
+    model = posterior.checkpoint.flat_loss.module.model
+    weights, trained = posterior.checkpoint.weights.clone(), model.w.detach().clone()
+    grad, loss, state = posterior.checkpoint.loss_grad.clone(), posterior.checkpoint.loss, torch.get_rng_state()
     first = depth_below(posterior)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(posterior.point.weights, weights)
+    assert torch.equal(posterior.checkpoint.weights, weights)
     assert torch.equal(model.w, trained)
     assert model.w.grad is None
-    assert not posterior.point.weights.requires_grad
-    assert torch.equal(posterior.loss_grad, grad)
-    assert posterior.loss == loss
+    assert not posterior.checkpoint.weights.requires_grad
+    assert torch.equal(posterior.checkpoint.loss_grad, grad)
+    assert posterior.checkpoint.loss == loss
     torch.manual_seed(99)
     second = depth_below(posterior)
     assert first[0] == second[0]
     assert torch.equal(first[1], second[1])
     first[1].add_(1)  # what is returned is nobody else's
-    assert torch.equal(posterior.point.weights, weights)
+    assert torch.equal(posterior.checkpoint.weights, weights)
 
 
 def test_few_gradients_are_spent_also_in_a_valley_that_is_hard_to_follow(potential):
@@ -149,8 +149,8 @@ def test_few_gradients_are_spent_also_in_a_valley_that_is_hard_to_follow(potenti
     start = torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64)
     posterior = potential(rosenbrock, start, n_beta=1e4)
     calls = []
-    original = posterior.loss_and_grad
-    posterior.loss_and_grad = lambda weights: calls.append(1) or original(weights)
+    original = posterior.checkpoint.loss_and_grad
+    posterior.checkpoint.loss_and_grad = lambda weights: calls.append(1) or original(weights)
     depth, found = depth_below(posterior)
     assert 20 <= len(calls) <= 30  # a line search may finish what it began
     assert float(rosenbrock(found)) > 0.01, "else 25 gradients are enough to find the minimum"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from llckit.posterior import LocalPosterior, Task
-from llckit.posterior import rows as rows_module
+from llckit.posterior import flat_loss as flat_loss_module
 
 N = 24
 
@@ -88,12 +88,12 @@ def loss_fn(model, batch):
 def test_rows_agree_with_naive_float64_autograd(name, batched, naive, monkeypatch):
     model, x, y = case(name)
     task = Task(model, (x, y), loss_fn)
-    if batched and not task.vmaps:
+    if batched and not task.flat_loss.vmaps:
         assert name in ("block", "fused"), "only attention may lack a batching rule"
-    monkeypatch.setattr(rows_module, "BATCHED_BYTES", math.inf if batched else 0)
-    center = task.point().weights
+    monkeypatch.setattr(flat_loss_module, "BATCHED_BYTES", math.inf if batched else 0)
+    center = task.checkpoint().weights
     rows = center + 0.05 * torch.randn(3, task.dim, generator=torch.Generator().manual_seed(1))
-    posterior = LocalPosterior(task, task.point(), n_beta=7.0, localization=3.0, rows=3)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=7.0, localization=3.0, rows=3)
     energy = posterior(rows)
     double = x.double() if x.is_floating_point() else x
     loss, grad = naive(model, rows, lambda m: loss_fn(m, (double, y)))
@@ -109,12 +109,12 @@ def test_rows_agree_with_naive_float64_autograd(name, batched, naive, monkeypatc
 def test_minibatches_of_every_row_average_to_the_full_posterior(name):
     model, x, y = case(name)
     task = Task(model, (x, y), loss_fn)
-    moved = task.point().weights + 0.05 * torch.randn(task.dim, generator=torch.Generator().manual_seed(1))
+    moved = task.checkpoint().weights + 0.05 * torch.randn(task.dim, generator=torch.Generator().manual_seed(1))
     minibatches = torch.randperm(N, generator=torch.Generator().manual_seed(2)).view(4, N // 4)
-    posterior = LocalPosterior(task, task.point(), n_beta=7.0, localization=3.0, rows=4)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=7.0, localization=3.0, rows=4)
     some, full = posterior(moved.repeat(4, 1), minibatches), posterior(moved.repeat(4, 1))
     assert some.excess.std() > 1e-3 * full.excess[0].abs()
-    at_center = posterior(task.point().weights.repeat(4, 1), minibatches)
+    at_center = posterior(task.checkpoint().weights.repeat(4, 1), minibatches)
     assert at_center.excess.abs().max() < 1e-5, "the baseline must come from the same minibatch"
     torch.testing.assert_close(some.excess.mean(), full.excess[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(some.potential.mean(), full.potential[0], rtol=1e-4, atol=1e-5)
@@ -130,8 +130,8 @@ def test_a_repeated_module_counts_once_and_its_checkpoint_is_read():
     model, x, y = case("repeated")
     task = Task(model, (x, y), loss_fn)
     assert task.dim == sum(p.numel() for p in model.parameters())
-    point = task.point(model.state_dict())
-    found = task.loss(point.weights, point.fixed, (x, y))
+    point = task.checkpoint(model.state_dict())
+    found = task.flat_loss.mean(point.weights, point.fixed, (x, y))
     torch.testing.assert_close(found, loss_fn(model.eval(), (x, y)).to(found))
     assert model[2] is model[3], "the caller's model stays as it was"
 
@@ -153,27 +153,27 @@ def test_frozen_parameters_and_buffers_stay_out_and_come_from_the_checkpoint(nai
     with torch.no_grad():
         other[0].weight.mul_(2)
         other[1].running_mean.add_(1)
-    posterior = LocalPosterior(task, task.point(other.state_dict()), n_beta=1.0, localization=0.0, rows=1)
+    posterior = LocalPosterior(task.checkpoint(other.state_dict()), n_beta=1.0, localization=0.0, rows=1)
     weights = torch.cat([p.reshape(-1) for p in other.parameters() if p.requires_grad]).detach()
     loss, grad = naive(other, weights[None], lambda m: loss_fn(m, (x.double(), y)))
-    assert posterior.loss == pytest.approx(float(loss), rel=1e-5)
-    torch.testing.assert_close(posterior.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
+    assert posterior.checkpoint.loss == pytest.approx(float(loss), rel=1e-5)
+    torch.testing.assert_close(posterior.checkpoint.loss_grad.double(), grad[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_models_and_inputs_are_sampled_in_float32(half):
     model, x, y = case("mlp")
     task = Task(model.to(half), (x.to(half), y), loss_fn)
-    assert task.dtype == task.point().weights.dtype == torch.float32
-    torch.testing.assert_close(task.point().weights[:96], model[1].weight.flatten().float())
-    assert task.point(model.state_dict()).weights.dtype == torch.float32
+    assert task.dtype == task.checkpoint().weights.dtype == torch.float32
+    torch.testing.assert_close(task.checkpoint().weights[:96], model[1].weight.flatten().float())
+    assert task.checkpoint(model.state_dict()).weights.dtype == torch.float32
 
 
 def test_float64_models_stay_float64():
     model, x, y = case("mlp")
     task = Task(model.double(), (x.double(), y), loss_fn)
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=1)
-    assert task.dtype == posterior(task.point().weights[None]).grad.dtype == torch.float64
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=1)
+    assert task.dtype == posterior(task.checkpoint().weights[None]).grad.dtype == torch.float64
 
 
 def test_the_callers_model_is_untouched():
@@ -182,8 +182,8 @@ def test_the_callers_model_is_untouched():
     model[0].requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
     task = Task(model, (x, y), loss_fn)
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=1.0, rows=2)
-    posterior(task.point().weights.repeat(2, 1) + 1)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=1.0, rows=2)
+    posterior(task.checkpoint().weights.repeat(2, 1) + 1)
     assert all(module.training for module in model.modules())
     assert [p.requires_grad for p in model[0].parameters()] == [False, False]
     assert all(p.requires_grad for p in model[1].parameters())
@@ -196,17 +196,17 @@ def test_dropout_is_off_and_batch_norm_uses_its_running_statistics():
     model.train()
     task = Task(model, (x, y), loss_fn)
     expected = loss_fn(copy.deepcopy(model).eval(), (x, y)).detach()
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=1)
-    assert posterior.loss == pytest.approx(float(expected), rel=1e-6)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=1)
+    assert posterior.checkpoint.loss == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_task_can_be_made_where_gradients_are_off():
     model, x, y = case("mlp")
     with torch.no_grad():
         task = Task(model, (x, y), loss_fn)
-        posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=1)
-    assert task.vmaps
-    assert posterior.loss_grad.norm() > 0
+        posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=1)
+    assert task.flat_loss.vmaps
+    assert posterior.checkpoint.loss_grad.norm() > 0
 
 
 def test_extra_state_of_a_module_is_no_weight():
@@ -219,7 +219,7 @@ def test_extra_state_of_a_module_is_no_weight():
 
     model = Extra(16, 3)
     task = Task(model, (torch.randn(N, 16), torch.randint(0, 3, (N,))), loss_fn)
-    assert task.point(model.state_dict()).weights.shape == (51,)
+    assert task.checkpoint(model.state_dict()).weights.shape == (51,)
 
 
 def test_control_flow_on_values_takes_the_loop_path(naive):
@@ -230,8 +230,8 @@ def test_control_flow_on_values_takes_the_loop_path(naive):
     torch.manual_seed(0)
     model, x = nn.Linear(3, 2), torch.randn(N, 3)
     task = Task(model, x, branching)
-    assert not task.vmaps
+    assert not task.flat_loss.vmaps
     rows = torch.randn(4, task.dim)
-    posterior = LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=4)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=4)
     _, grad = naive(model, rows, lambda m: branching(m, x.double()))
     torch.testing.assert_close(posterior(rows).grad.double(), grad, rtol=1e-4, atol=1e-5)

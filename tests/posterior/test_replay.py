@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from llckit import Task, behavioral_task
 from llckit.posterior import LocalPosterior, replay
-from llckit.posterior.rows import losses_and_grads_of
 from llckit.posterior.trees import leaves
 
 N, ROWS, CALLS = 12, 3, 3
@@ -97,6 +96,10 @@ CASES = {
 }
 
 
+def replay_of(point):
+    return replay.Replay(point.flat_loss, point.fixed, point.samples.block, point.compiler)
+
+
 def rows_about(point, seed):
     away = torch.randn(ROWS, len(point.weights), generator=torch.Generator().manual_seed(seed))
     return point.weights + 0.1 * away.to(point.weights)
@@ -107,10 +110,10 @@ def rows_about(point, seed):
 def test_recorded_calls_give_the_same_bits_without_the_models_code(case, own_batches):
     torch.manual_seed(0)
     task = CASES[case]()
-    point = task.point()
-    play = replay.Replay(task, point)
-    counted = Counted(task.loss)
-    task.loss = counted
+    point = task.checkpoint()
+    play = replay_of(point)
+    counted = Counted(point.flat_loss.mean)
+    point.flat_loss.mean = counted
     given = [x.clone() for x in leaves(point.samples.first(N))]
     for seed in range(3 * CALLS):
         weights = rows_about(point, seed)
@@ -121,7 +124,7 @@ def test_recorded_calls_give_the_same_bits_without_the_models_code(case, own_bat
         found = play(weights, batch, own_batches=own_batches)
         assert (counted.calls == before) == (seed >= CALLS)
         assert all(point.fixed["steps"] > before for before in written)
-        expected = losses_and_grads_of(task, weights, point, batch, batched=True, own_batches=own_batches)
+        expected = point.flat_loss.losses_and_grads(weights, point.fixed, batch, batched=True, own_batches=own_batches)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
         found[1].mul_(7.0)  # callers overwrite gradients
@@ -140,14 +143,14 @@ def test_a_new_batch_of_the_same_shape_is_not_taken_for_the_old_one():
 
     torch.manual_seed(0)
     task = Task(mlp(), (torch.randn(N, 4), torch.ones(N, dtype=torch.long)), loss)
-    point = task.point()
-    play = replay.Replay(task, point)
+    point = task.checkpoint()
+    play = replay_of(point)
     for ignored in (0, 5, 0, 7):
         batch = (point.samples.first(N)[0], torch.ones(N, dtype=torch.long))
         batch[1][:ignored] = -1
         for seed in range(2 * CALLS):
             weights = rows_about(point, seed)
-            expected = losses_and_grads_of(task, weights, point, batch, batched=True)
+            expected = point.flat_loss.losses_and_grads(weights, point.fixed, batch, batched=True)
             for one, other in zip(play(weights, batch), expected, strict=True):
                 assert torch.equal(one, other)
 
@@ -162,8 +165,8 @@ def test_gradients_that_are_no_new_memory_are_not_handed_out(kind):
         return (values + (values.square() if kind != "linear" else 0.0)).sum()
 
     task = Task(nn.Linear(3, 1, bias=False), torch.ones(N, 1), loss)
-    posterior = LocalPosterior(task, task.point(), n_beta=10.0, localization=0.0, rows=ROWS)
-    weights = rows_about(task.point(), 0)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=10.0, localization=0.0, rows=ROWS)
+    weights = rows_about(task.checkpoint(), 0)
     expected = posterior(weights).grad.clone()
     for _ in range(3 * CALLS):
         assert torch.equal(posterior(weights).grad, expected)
@@ -235,12 +238,12 @@ def test_counts_that_depend_on_the_weights_are_not_recorded():
     torch.manual_seed(0)
     data = torch.randn(N, 4), torch.randn(N, 2)
     task = Task(mlp(), data, lambda m, b: squared_error(m, b) + MeanOfPositive.apply(m[0].weight.flatten()))
-    assert task.vmaps
-    point = task.point()
-    play, batch = replay.Replay(task, point), point.samples.first(N)
+    assert task.flat_loss.vmaps
+    point = task.checkpoint()
+    play, batch = replay_of(point), point.samples.first(N)
     for seed in range(4 * CALLS):
         weights = rows_about(point, seed)
-        expected = losses_and_grads_of(task, weights, point, batch, batched=True)
+        expected = point.flat_loss.losses_and_grads(weights, point.fixed, batch, batched=True)
         for one, other in zip(play(weights, batch), expected, strict=True):
             assert torch.equal(one, other)
 
@@ -252,8 +255,8 @@ def test_threads_record_one_after_the_other():
     def record(seed):
         torch.manual_seed(seed)
         task = CASES["mlp"]()
-        point = task.point()
-        play = replay.Replay(task, point)
+        point = task.checkpoint()
+        play = replay_of(point)
         for k in range(CALLS):
             play(rows_about(point, k), point.samples.first(N))
         return list(play._recorded.values())
@@ -267,15 +270,15 @@ def test_threads_record_one_after_the_other():
 def test_what_cannot_be_recorded_runs_as_before():
     torch.manual_seed(0)
     task = Task(mlp(), (torch.randn(N, 4), torch.randn(N, 2)), lambda m, b: Opaque.apply(m(b[0]) - b[1]).sum(1))
-    assert task.vmaps
-    point = task.point()
-    play = replay.Replay(task, point)
-    counted = task.loss = Counted(task.loss)
+    assert task.flat_loss.vmaps
+    point = task.checkpoint()
+    play = replay_of(point)
+    counted = point.flat_loss.mean = Counted(point.flat_loss.mean)
     batch = point.samples.first(N)
     for seed in range(3 * CALLS):
         before = counted.calls
         found = play(rows_about(point, seed), batch)
         assert counted.calls > before
-        expected = losses_and_grads_of(task, rows_about(point, seed), point, batch, batched=True)
+        expected = point.flat_loss.losses_and_grads(rows_about(point, seed), point.fixed, batch, batched=True)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)

@@ -19,8 +19,8 @@ def data():
 
 
 def gradient(task):
-    posterior = lk.posterior.LocalPosterior(task, task.point(), n_beta=1.0, localization=0.0, rows=2)
-    return posterior(task.point().weights.repeat(2, 1)).grad[1]
+    posterior = lk.posterior.LocalPosterior(task.checkpoint(), n_beta=1.0, localization=0.0, rows=2)
+    return posterior(task.checkpoint().weights.repeat(2, 1)).grad[1]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_restricted_gradient_is_part_of_the_whole(params, dim, where):
 def test_rows_one_by_one_agree():
     task = lk.Task(net(), data(), squared, params={"0.bias": torch.tensor([True, False, True, False])})
     batched = gradient(task)
-    task.vmaps = False
+    task.flat_loss.vmaps = False
     torch.testing.assert_close(gradient(task), batched)
 
 
@@ -108,9 +108,9 @@ def test_wrong_selections(params, message):
 def test_restrictions_add_up():
     mask = torch.tensor([[True, False, True], [False, False, True]])
     task = lk.Task(nn.Linear(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square, params={"weight": mask})
-    assert task.restricted("weight").indices["weight"].tolist() == [0, 2, 5]
+    assert task.restricted("weight").layout.indices["weight"].tolist() == [0, 2, 5]
     second = task.restricted({"weight": torch.tensor([[True, True, False], [False, False, True]])})
-    assert second.indices["weight"].tolist() == [0, 5]
+    assert second.layout.indices["weight"].tolist() == [0, 5]
     with pytest.raises(lk.InputError, match="mask of weight selects no entry"):
         task.restricted({"weight": ~mask})
 
@@ -125,7 +125,7 @@ class Keeping(nn.Linear):
 
 def test_a_model_that_keeps_its_activations_can_be_restricted():
     task = lk.Task(Keeping(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square)
-    assert task.vmaps
+    assert task.flat_loss.vmaps
     assert task.restricted("weight").dim == 6
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import llckit as lk
-import llckit.posterior.local as local
+import llckit.posterior.checkpoint as checkpoint_module
 import llckit.posterior.streaming as streaming
 from llckit.errors import InputError
 from llckit.posterior import LocalPosterior, Samples, Task, behavioral_task
@@ -154,18 +154,18 @@ def test_single_samples_subsets_and_pairs_are_those_of_data_in_memory(both, limi
 @pytest.mark.parametrize("form", ["dataset", "collate", "workers"])
 @pytest.mark.parametrize("behavioral", [False, True])
 def test_losses_and_gradients_are_the_same_bit_for_bit(model, limit, monkeypatch, form, behavioral):
-    monkeypatch.setattr(local, "ACTIVATION_BYTES", 2**12)  # some chunks to a pass
+    monkeypatch.setattr(checkpoint_module, "ACTIVATION_BYTES", 2**12)  # some chunks to a pass
     found = []
     for size in (2**32, 1):
         limit(size)
         task = Task(model, FORMS[form], nll)
         task = behavioral_task(task) if behavioral else task
-        posterior = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=3)
+        posterior = LocalPosterior(task.checkpoint(), n_beta=5.0, localization=1.0, rows=3)
         generator = torch.Generator().manual_seed(0)
-        rows = task.point().weights + 0.1 * torch.randn(3, task.dim, generator=generator)
+        rows = task.checkpoint().weights + 0.1 * torch.randn(3, task.dim, generator=generator)
         energy = posterior(rows)
         noisy = posterior(rows, torch.randint(0, N, (3, 6), generator=generator))
-        few = task.point().thinned(10)
+        few = task.checkpoint().thinned(10)
         found.append([*energy, *noisy, posterior.without_gradient(rows).excess, *leaves(few.samples.first(10))])
         task.samples.close()
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -183,7 +183,7 @@ def test_losses_and_gradients_are_the_same_bit_for_bit(model, limit, monkeypatch
     ids=["full", "guided", "subset", "noisy", "behavioral"],
 )
 def test_estimates_are_the_same_bit_for_bit(model, limit, monkeypatch, settings):
-    monkeypatch.setattr(local, "ACTIVATION_BYTES", 2**13)
+    monkeypatch.setattr(checkpoint_module, "ACTIVATION_BYTES", 2**13)
     asked = {"n_beta": 20.0, "localization": 1.0, "num_chains": 2, "num_draws": 8, "num_burnin": 5} | settings
     found = []
     for size in (2**32, 1):
@@ -260,12 +260,12 @@ def test_the_first_samples_are_not_read_again_and_the_rest_is(limit):
 
 def test_one_pass_serves_all_rows(model, limit, monkeypatch):
     limit(1)
-    monkeypatch.setattr(local, "ACTIVATION_BYTES", 2**12)
+    monkeypatch.setattr(checkpoint_module, "ACTIVATION_BYTES", 2**12)
     rows = Rows()
     task = Task(model, DataLoader(rows, batch_size=20), nll)
-    posterior = LocalPosterior(task, task.point(), n_beta=5.0, localization=1.0, rows=4)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=5.0, localization=1.0, rows=4)
     rows.asked.clear()
-    posterior(task.point().weights.repeat(4, 1))
+    posterior(task.checkpoint().weights.repeat(4, 1))
     assert rows.asked == [*range(20, N)]
 
 

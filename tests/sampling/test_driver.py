@@ -120,10 +120,10 @@ def test_hmc_takes_no_minibatches(quadratic):
 
 def test_sampling_leaves_the_posterior_and_global_randomness_alone(quadratic):
     posterior = quadratic([1.0, 2.0], localization=1.0)
-    state, center = torch.get_rng_state(), posterior.point.weights.clone()
+    state, center = torch.get_rng_state(), posterior.checkpoint.weights.clone()
     first = sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(posterior.point.weights, center)
+    assert torch.equal(posterior.checkpoint.weights, center)
     torch.manual_seed(99)
     assert (sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000).excess == first.excess).all()
 

@@ -52,7 +52,7 @@ def test_hmc_has_the_covariance_of_the_posterior(quadratic):
     hessian = (rotation * values) @ rotation.T
     covariance = (rotation / (values + 1)) @ rotation.T
     posterior = quadratic([0.0] * 3, localization=1.0, rows=32)
-    posterior._task._module.model.function = lambda w: 0.5 * w @ hessian @ w
+    posterior.checkpoint.flat_loss.module.model.function = lambda w: 0.5 * w @ hessian @ w
     draws = walk(posterior, hmc(), 300, stiffest=51.0)
     for i in range(3):
         assert near(draws[:, :, i], 0.0)
@@ -62,8 +62,8 @@ def test_hmc_has_the_covariance_of_the_posterior(quadratic):
 
 def walk(posterior, sampler, num_draws, stiffest, num_burnin=100, seed=0):
     """The draws of weights themselves, shape (draws, rows, dim)."""
-    noise = Noise(seed, posterior.rows, posterior.point.weights)
-    state = sampler.init(posterior.point.weights.repeat(posterior.rows, 1), posterior, lambda: stiffest)
+    noise = Noise(seed, posterior.rows, posterior.checkpoint.weights)
+    state = sampler.init(posterior.checkpoint.weights.repeat(posterior.rows, 1), posterior, lambda: stiffest)
     draws = []
     for _ in range(num_burnin):
         state, info = sampler.step(state, posterior, noise)

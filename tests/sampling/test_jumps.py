@@ -29,11 +29,11 @@ def double_well(potential):
 
 
 def jumping(posterior, seed=0):
-    return Jumps(posterior, Noise(seed, posterior.rows, posterior.point.weights, stream=2))
+    return Jumps(posterior, Noise(seed, posterior.rows, posterior.checkpoint.weights, stream=2))
 
 
 def at_center(posterior):
-    return posterior.point.weights.repeat(posterior.rows, 1)
+    return posterior.checkpoint.weights.repeat(posterior.rows, 1)
 
 
 def near_share(hits, share, errors=4.5):

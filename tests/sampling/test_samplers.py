@@ -32,8 +32,8 @@ def posterior(quadratic):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_shapes_of_state_and_info(posterior, name):
     target, sampler = posterior(), SAMPLERS[name]()
-    noise = Noise(0, 3, target.point.weights)
-    state = sampler.init(target.point.weights.repeat(3, 1), target, lambda: 20.5)
+    noise = Noise(0, 3, target.checkpoint.weights)
+    state = sampler.init(target.checkpoint.weights.repeat(3, 1), target, lambda: 20.5)
     assert sampler.name == name
     for _ in range(3):
         previous = state.weights.clone()
@@ -127,8 +127,8 @@ def test_the_first_step_comes_from_the_curvature(posterior, name):
 
 def test_trajectories_have_every_length_up_to_the_longest(posterior):
     target, sampler = posterior(2), hmc(step_size=0.1, max_leapfrogs=5)
-    noise = Noise(0, 2, target.point.weights)
-    state, lengths = sampler.init(target.point.weights.repeat(2, 1), target, lambda: 1.0), set()
+    noise = Noise(0, 2, target.checkpoint.weights)
+    state, lengths = sampler.init(target.checkpoint.weights.repeat(2, 1), target, lambda: 1.0), set()
     for _ in range(100):
         state, info = sampler.step(state, target, noise)
         lengths.add(info.grad_evals)
@@ -142,8 +142,8 @@ def test_trajectories_have_every_length_up_to_the_longest(posterior):
 )
 def test_a_rejected_chain_stays_with_its_energy(quadratic, sampler):
     target = quadratic([1e6, 1e6], rows=6, localization=1.0)
-    noise = Noise(0, 6, target.point.weights)
-    before = sampler.init(target.point.weights.repeat(6, 1), target, lambda: 1.0)
+    noise = Noise(0, 6, target.checkpoint.weights)
+    before = sampler.init(target.checkpoint.weights.repeat(6, 1), target, lambda: 1.0)
     after, info = sampler.step(before, target, noise)
     assert (info.acceptance < 1e-6).all()
     assert torch.equal(after.weights, before.weights)
@@ -259,7 +259,7 @@ def test_an_estimate_with_every_sampler(name, batch_size):
             estimate()
         return
     found = estimate()
-    assert found.settings["sampler"] == name
+    assert found.how_found.sampler == name
     # λ = 8/2, less what γ takes; minibatches and large steps warm
     assert found.llc == pytest.approx(3.9, rel=0.25 if batch_size is None else 0.5)
 
@@ -272,8 +272,8 @@ def test_a_wrong_length_is_refused(bad):
 
 def warm_up(posterior, sampler, steps):
     """State after each step of a warm-up, with the gradients it took."""
-    noise = Noise(0, posterior.rows, posterior.point.weights)
-    start = posterior.point.weights.repeat(posterior.rows, 1)
+    noise = Noise(0, posterior.rows, posterior.checkpoint.weights)
+    start = posterior.checkpoint.weights.repeat(posterior.rows, 1)
     state, history = sampler.init(start, posterior, lambda: 1.0), []
     for _ in range(steps):
         measured = state.searching

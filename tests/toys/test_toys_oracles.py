@@ -10,7 +10,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.posterior import LocalPosterior, Task
-from llckit.sampling import hmc, mcse_mean, sample, sgld
+from llckit.sampling import FixedDraws, hmc, mcse_mean, sample, sgld
 from llckit.toys import DisjointSum, Monomial, NormProduct, matrix_product_energy, monomial_energy, quadratic_energy
 from llckit.toys.potentials import potential_loss
 
@@ -21,8 +21,9 @@ def near(draws, expected):
 
 def run(model, t, gamma, sampler=None, *, rows=128, draws=120, burnin=60):
     task = Task(model.double(), (torch.zeros(100, 1),), potential_loss)
-    posterior = LocalPosterior(task, task.point(), n_beta=t, localization=gamma, rows=rows)
-    return sample(posterior, sampler or hmc(max_leapfrogs=16), num_draws=draws, num_burnin=burnin, max_grad_evals=10**6)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=t, localization=gamma, rows=rows)
+    stopping = FixedDraws(draws, 10**6)
+    return sample(posterior, sampler or hmc(max_leapfrogs=16), num_burnin=burnin, stopping=stopping)
 
 
 # Quasi-homogeneous potentials under a flat prior: t K ~ Gamma(λ, 1).
@@ -125,8 +126,8 @@ def test_paired_minibatches_have_no_noise_where_the_noise_is_additive():
     z -= z.mean(0)
     model = NoisyBowl(2.0, 2)
     task = Task(model, z, lambda m, batch: m(batch))
-    posterior = LocalPosterior(task, task.point(), n_beta=50.0, localization=5.0, rows=32)
-    trace = sample(posterior, sgld(step_size=0.002), num_draws=1000, num_burnin=200, max_grad_evals=10**6, batch_size=1)
+    posterior = LocalPosterior(task.checkpoint(), n_beta=50.0, localization=5.0, rows=32)
+    trace = sample(posterior, sgld(step_size=0.002), num_burnin=200, stopping=FixedDraws(1000, 10**6), batch_size=1)
     k = 105.0
     assert near(trace.excess, 2 * 0.5 * (100 / k) / (1 - 0.002 * k / 4))
     assert z.var(0).min() * 50.0**2 * 0.002 / 4 > 0.5, "unpaired it would be half as much again"

@@ -1,0 +1,253 @@
+"""Where λ̂ is flat over the scale of loss: the learning coefficient is that plateau."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from llckit.llc.estimate_checkpoint import estimate_checkpoint
+from llckit.llc.gradients import Gradients
+from llckit.llc.llc_estimate import LLCEstimate
+from llckit.llc.outcome import Outcome
+from llckit.llc.scale import Scale
+from llckit.llc.scale_reason import LadderEnd, NBetaRule
+from llckit.llc.settings import Settings
+from llckit.llc.statistics import is_precise
+from llckit.posterior import Checkpoint, Observable, Task
+
+STEADY = 0.02  # relative change per decade of nβ below which the default scale stays where it is
+DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked at
+HELD = 0.1  # of λ̂, per e-fold: where it falls with γ and rises with nβ by more, γ holds the chain rather than the loss
+UP, DOWN = (10.0, 1.0), (1.0, 0.1)  # by which nβ and γ are multiplied from rung to rung of a ladder
+
+
+def estimate_on_plateau(
+    task: Task,
+    checkpoint: Checkpoint,
+    scale: Scale,
+    gradients: Gradients,
+    settings: Settings,
+    *,
+    keep_localization: bool = False,
+    progress: bool = False,
+    observe: Mapping[str, Observable] | None = None,
+) -> LLCEstimate:
+    """The LLC at a scale from which on it is flat, in nβ and in γ; at n/ln n if there is none.
+
+    Two ladders are climbed: nβ = 1, 10, 100, 1000 times n/ln n at the γ chosen there; then γ, γ/10, γ/100, γ/1000 at
+    n/ln n, if λ̂ there leans on γ by more than 2 % per e-fold. Each ends at the first rung from which a further decade
+    changes λ̂ by at most 2 %, give or take its standard error: the plateau. If the changes so far, continued as a
+    geometric series, would add up to more, the rung after it is taken.
+
+    * If λ̂ falls with γ and rises with nβ, both by more than a tenth per e-fold beyond two standard errors, γ holds the
+      chain and not the loss. Then γ is lowered first, beginning where λ̂ ∝ k/(k + γ) would change by at most 2 %.
+    * A rung that cannot be trusted, or whose error is above 2 %, ends its ladder. Every rung is asked for 2 %, also if
+      `rel_tol` is larger: nβ and γ say what is measured, and must not depend on how precisely.
+    * Without a plateau, the first rung is taken that agrees with all further ones of its ladder to 2 % within two
+      standard errors. Else the first estimate, or, if γ held the chain, the first with a lower γ.
+
+    Args:
+        task: Model, data and loss.
+        checkpoint: Where the chains begin.
+        scale: n/ln n and the γ chosen there, see `choose_scale`.
+        gradients: Which samples a gradient takes.
+        settings: What was asked for.
+        keep_localization: Whether γ stays, as one does that the user gave.
+        progress: Whether a bar is shown (on a terminal).
+        observe: Functions of the model to evaluate at every draw.
+
+    Returns:
+        The estimate; `how_found.reason` says how nβ and γ were chosen.
+    """
+    search = _Search(task, checkpoint, scale, gradients, settings, progress=progress, observe=observe)
+    ladders = {UP: 0}
+    if not keep_localization and _sharp(search.first):
+        ladders = _ladders(search.first)
+    climbs = []
+    for factors, first in ladders.items():
+        climbs.append(climb := search.climb(factors, first))
+        if climb.plateau is not None:
+            return search.on_plateau(climb, climb.plateau)
+    for climb in climbs:
+        decade = _flat_within_two_errors(climb.rungs)
+        if decade is not None:
+            return search.on_plateau(climb, decade, within_two_errors=True)
+    return search.without_plateau(climbs)
+
+
+class _Climb(NamedTuple):
+    """One ladder of scales, climbed.
+
+    Attributes:
+        factors: By what nβ and γ are multiplied from rung to rung.
+        first: Decade before which rungs were left out.
+        rungs: Estimates by decade.
+        plateau: Decade of the rung that is the plateau; None if there is none.
+        ended: What ended the ladder if there is no plateau.
+    """
+
+    factors: tuple[float, float]
+    first: int
+    rungs: dict[int, LLCEstimate]
+    plateau: int | None = None
+    ended: LadderEnd | None = None
+
+
+class _Search:
+    """Estimates of one checkpoint at several nβ and γ, which share L(w*) and recordings; the first is at n/ln n."""
+
+    def __init__(
+        self,
+        task: Task,
+        checkpoint: Checkpoint,
+        scale: Scale,
+        gradients: Gradients,
+        settings: Settings,
+        *,
+        progress: bool,
+        observe: Mapping[str, Observable] | None,
+    ) -> None:
+        self._rel_tol = settings.rel_tol
+        self._settings = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
+        self._task, self._checkpoint, self._scale, self._gradients = task, checkpoint, scale, gradients
+        self._progress, self._observe = progress, observe
+        self.first = self._estimate(scale, self._settings)
+
+    def _estimate(self, scale: Scale, settings: Settings) -> LLCEstimate:
+        return estimate_checkpoint(
+            self._task,
+            self._checkpoint,
+            scale,
+            self._gradients,
+            settings,
+            progress=self._progress,
+            observe=self._observe,
+        )
+
+    def _rung(self, factors: tuple[float, float], decade: int) -> LLCEstimate:
+        n_beta, gamma = (factor**decade for factor in factors)
+        moved = self._scale._replace(n_beta=self._scale.n_beta * n_beta, localization=self._scale.localization * gamma)
+        only_compared = factors is DOWN and decade == DECADES
+        settings = dataclasses.replace(self._settings, rel_tol=STEADY) if only_compared else self._settings
+        return self._estimate(moved, settings)
+
+    def climb(self, factors: tuple[float, float], first: int) -> _Climb:
+        """Rung by rung to a plateau, or to where there cannot be one."""
+        rungs = {0: self.first}
+
+        for decade in range(1, DECADES + 1):
+            last = rungs[max(rungs)]
+            if not _sharp(last):
+                return _Climb(factors, first, rungs, ended=_ended(0, last))
+            if decade < first:
+                continue
+            rungs[decade] = self._rung(factors, decade)
+            was, outside = (x.outcome is Outcome.OUTSIDE_BRACKET for x in (last, rungs[decade]))
+            # A higher nβ may bring a value back into its bracket. A lower γ only opens more of what is beside w*: where
+            # that is seen no more, chains no longer get there.
+            crossed = outside != was if factors is DOWN else outside and not was
+            if not _sharp(rungs[decade]) or crossed:
+                return _Climb(factors, first, rungs, ended=_ended(decade, rungs.pop(decade)))
+            if decade > first and steady(last, rungs[decade]):
+                change = _to_come([last, rungs[decade]])
+                goes_on = _to_come(list(rungs.values())) > max(STEADY, change)
+                return _Climb(factors, first, rungs, plateau=decade if goes_on and factors is UP else decade - 1)
+        return _Climb(factors, first, rungs, ended=LadderEnd(DECADES, still_changes=True))
+
+    def on_plateau(self, climb: _Climb, decade: int, within_two_errors: bool = False) -> LLCEstimate:
+        """The rung that is one, with the reason that found it."""
+        if climb.factors is DOWN:
+            found = {"n_beta": NBetaRule.PLATEAU_IN_LOCALIZATION, "lowered": decade}
+        else:
+            found = {"n_beta": NBetaRule.PLATEAU, "decade": decade}
+        return self._with_reason(climb.rungs[decade], within_two_errors=within_two_errors, **found)
+
+    def without_plateau(self, climbs: list[_Climb]) -> LLCEstimate:
+        """The first estimate, or the first with a lower γ where γ held the chain."""
+        best, lowered, ended = self.first, 0, None
+        for climb in climbs:
+            if climb.factors is UP:
+                ended = climb.ended
+            elif climb.first in climb.rungs:
+                best, lowered = climb.rungs[climb.first], climb.first
+        return self._with_reason(best, n_beta=NBetaRule.NO_PLATEAU, lowered=lowered, ended=ended)
+
+    def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
+        is_exhausted = estimate.outcome is Outcome.BUDGET_EXHAUSTED
+        is_enough = is_exhausted and is_precise(estimate.llc, estimate.mcse, self._rel_tol)
+        return dataclasses.replace(
+            estimate,
+            outcome=Outcome.CONVERGED if is_enough else estimate.outcome,
+            how_found=dataclasses.replace(estimate.how_found, reason=dataclasses.replace(self._scale.reason, **found)),
+        )
+
+
+def _ladders(first: LLCEstimate) -> dict[tuple[float, float], int]:
+    """Which ladders to climb, in their order, and the first decade of each after n/ln n."""
+    if abs(first.sensitivity_localization) <= STEADY * first.llc:
+        return {UP: 0}
+    held, surely = (
+        min(
+            -first.sensitivity_localization - errors * first.sensitivity_localization_mcse,
+            first.sensitivity_n_beta - errors * first.sensitivity_n_beta_mcse,
+        )
+        / first.llc
+        for errors in (0, 2)
+    )
+    return {DOWN: _first_decade(held), UP: 0} if surely > HELD else {UP: 0, DOWN: 0}
+
+
+def _flat_within_two_errors(rungs: dict[int, LLCEstimate]) -> int | None:
+    for decade, after in itertools.pairwise(rungs):
+        so_far = [rung for k, rung in rungs.items() if k <= after]
+        further = [rung for k, rung in rungs.items() if k > decade]
+        stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
+        if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
+            return decade
+    return None
+
+
+def _first_decade(held: float) -> int:
+    """The first decade of γ from which the next may change λ̂ by STEADY at most, where λ̂ ∝ k/(k + γ) falls by `held`."""
+    ratio = held / max(1 - held, 1e-3)  # γ/k
+    changes = (math.log1p(ratio / 10**k) - math.log1p(ratio / 10 ** (k + 1)) for k in itertools.count())
+    return min(DECADES - 1, next(k for k, change in enumerate(changes) if change <= STEADY))
+
+
+def _to_come(rungs: list[LLCEstimate]) -> float:
+    """How far λ̂ would go, relatively, from the last but one of these on, if its changes were a geometric series."""
+    changes = [math.log(higher.llc / lower.llc) for lower, higher in itertools.pairwise(rungs)]
+    ratio = changes[-1] / changes[-2] if len(changes) > 1 else 0.0
+    return abs(changes[-1]) / (1 - max(ratio, 0.0)) if ratio < 1 else math.inf
+
+
+def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
+    """Whether λ̂ changes by no more than STEADY, give or take its standard error, between two rungs.
+
+    Args:
+        lower: The estimate at one.
+        higher: The estimate at the next.
+        errors: How many standard errors.
+
+    Returns:
+        Whether it does.
+    """
+    return abs(math.log(higher.llc / lower.llc)) <= STEADY + errors * _relative_error(lower, higher)
+
+
+def _relative_error(lower: LLCEstimate, higher: LLCEstimate) -> float:
+    return math.hypot(lower.mcse / lower.llc, higher.mcse / higher.llc)
+
+
+def _sharp(estimate: LLCEstimate) -> bool:
+    # Outside its bracket a value is sharp all the same, and what a ladder is for: higher rungs may be inside.
+    judged = estimate.outcome.trusted or estimate.outcome is Outcome.OUTSIDE_BRACKET
+    return judged and estimate.llc > 0 and estimate.mcse <= STEADY * estimate.llc
+
+
+def _ended(decade: int, rung: LLCEstimate) -> LadderEnd:
+    is_at_fault = not rung.outcome.trusted or rung.outcome is Outcome.BUDGET_EXHAUSTED
+    return LadderEnd(decade, rung.outcome if is_at_fault else None, is_positive=rung.llc > 0)

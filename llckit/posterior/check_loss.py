@@ -1,0 +1,126 @@
+"""`check_loss`: what is asked of a loss before any work starts."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llckit.errors import InputError
+from llckit.posterior.flat_loss import Fixed, FlatLoss
+from llckit.posterior.samples import Samples
+from llckit.posterior.trees import Tree, tree_map
+
+PROBE = 8  # samples in the batch that tries the loss
+CALLS = 20  # of a loss that draws random numbers, to see whether they change it
+
+
+def check_loss(flat_loss: FlatLoss, samples: Samples) -> None:
+    """Refuse a loss that cannot be sampled: wrong in shape or value, random, without gradient, or no mean over samples.
+
+    Args:
+        flat_loss: The loss; it is tried at the model's own weights.
+        samples: The data, of which the first few samples are tried.
+
+    Raises:
+        InputError: The loss is wrong; the message says what it gave, and what was expected.
+    """
+    center, fixed = flat_loss.own_weights()
+    batch, size = next(samples.chunks(PROBE))
+    weights = center.clone().requires_grad_()
+    per_sample = _check_values(flat_loss, weights, fixed, batch, size)
+    _check_mean(flat_loss, center, fixed, batch, size, per_sample=per_sample)
+    if samples.reread is not None:
+        once, again = (flat_loss.mean(center, fixed, batch).item() for batch in samples.reread)
+        if not math.isclose(once, again, rel_tol=1e-6):
+            raise InputError(
+                f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
+                "augments at random; expected one fixed value per index: switch the augmentation off"
+            )
+
+
+def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tree, size: int) -> bool:
+    """Refuse a loss that is wrong on one batch; otherwise say whether it gives one loss per sample."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            state = torch.get_rng_state()
+            raw = flat_loss.module(batch)
+            draws = not torch.equal(state, torch.get_rng_state())
+            values = [flat_loss.mean(weights, fixed, batch) for _ in range(2)] if isinstance(raw, Tensor) else []
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}. "
+                "Expected loss_fn(model, batch) to give a loss"
+            ) from error
+    if not values or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
+        given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
+        raise InputError(
+            f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
+            f"({size},)"
+        )
+    first, second = values
+    if not (math.isfinite(first.item()) and math.isfinite(second.item())):
+        raise InputError(f"the loss is {first.item()} on the first {size} samples; expected a finite number")
+    for _ in range(CALLS if draws else 0):  # few samples may be dropped alike twice
+        if torch.isclose(first, second, rtol=1e-6, atol=0):
+            second = flat_loss.mean(weights, fixed, batch)
+    if not torch.isclose(first, second, rtol=1e-6, atol=0):
+        raise InputError(
+            f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
+            "expected a deterministic loss: remove dropout, noise or random augmentation from loss_fn"
+        )
+    depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
+    if not depends:
+        raise InputError(
+            "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
+            "model from outside), and neither detach() nor no_grad()"
+        )
+    return raw.dim() == 1
+
+
+def _check_mean(flat_loss: FlatLoss, center: Tensor, fixed: Fixed, batch: Tree, size: int, *, per_sample: bool) -> None:
+    """Refuse a loss of a batch that is not the mean, or a weighted mean, of the losses of its two halves."""
+    half = size // 2
+    if 2 * half != size:
+        return
+    pieces = [batch, *(tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half))]
+    away = torch.randn(center.shape, generator=torch.Generator().manual_seed(0)).to(center)
+    elsewhere = center + 0.1 * (float(center.square().mean().sqrt()) or 1.0) * away
+    try:
+        with torch.no_grad():
+            here, there = (
+                [flat_loss.mean(weights, fixed, piece).item() for piece in pieces] for weights in (center, elsewhere)
+            )
+    except Exception:
+        return  # a loss made for one size of batch: nothing to compare with
+    whole, first, second = here
+    if not np.isfinite(here).all():
+        return  # such as a half in which no sample counts
+    if abs(2 * whole - first - second) <= 1e-3 * (abs(first) + abs(second)) + 1e-12:
+        return
+    if math.isclose(whole, first + second, rel_tol=1e-3):
+        raise InputError(
+            f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
+            'reduction="mean", or one loss per sample'
+        )
+    weighted = not np.isfinite(there).all() or _are_weighted_means(here, there)
+    if per_sample or not weighted:
+        raise InputError(
+            f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
+            f"{second:.6g}): samples of a batch act on each other, as by batch normalisation in training mode, or "
+            "by targets whose shape is broadcast against the outputs'; expected a mean over independent samples"
+        )
+
+
+def _are_weighted_means(here: list[float], there: list[float]) -> bool:
+    """Whether both triples are (t a + (1 − t) b, a, b) with one t, as where samples count unequally (tokens do)."""
+    (whole, a, b), (other, c, d) = here, there
+    if abs(a - b) <= 1e-2 * abs(whole):
+        return min(a, b) <= whole <= max(a, b)
+    share = (whole - b) / (a - b)
+    return 0 <= share <= 1 and abs(share * c + (1 - share) * d - other) <= 1e-3 * max(abs(c), abs(d))

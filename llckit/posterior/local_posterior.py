@@ -1,0 +1,173 @@
+"""`LocalPosterior`: the tempered, localised posterior around a checkpoint, with its gradient for all chains at once."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from llckit.posterior.checkpoint import Checkpoint
+
+BLOCK = 2**15  # weights of a row that are compared with w* at a time: they stay in the cache, and no copy is made
+
+
+class Energy(NamedTuple):
+    """The posterior at some rows of weights.
+
+    Attributes:
+        excess: nβ (L(w) − L(w*)), float64, shape (rows,); not the loss's unit but dimensionless.
+        potential: U(w) = excess + γ/2 ‖w − w*‖², float64, shape (rows,).
+        grad: ∇U(w), shape (rows, dim).
+        distance2: ‖w − w*‖², float64, shape (rows,).
+    """
+
+    excess: Tensor
+    potential: Tensor
+    grad: Tensor
+    distance2: Tensor
+
+
+class LocalPosterior:
+    """U_r(w) = nβ_r (L(w) − L(w*)) + γ_r/2 ‖w − w*‖², the negative log density of row r (Lau et al., arXiv 2308.12108).
+
+    Args:
+        checkpoint: w* and L.
+        n_beta: nβ, shape (rows,) or a number.
+        localization: γ, shape (rows,) or a number.
+        rows: Number of rows: one for each chain and scale.
+
+    Attributes:
+        checkpoint: As given.
+        rows: As given.
+        dim: Number of sampled weights.
+        n_beta: nβ, float64, shape (rows,).
+        localization: γ, float64, shape (rows,).
+
+    Raises:
+        InputError: L(w*) or its gradient is not finite.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, n_beta: float | Tensor, localization: float | Tensor, rows: int
+    ) -> None:
+        self.checkpoint, weights = checkpoint, checkpoint.weights
+        self.rows, self.dim = rows, len(weights)
+        as_rows = {"dtype": torch.float64, "device": weights.device}
+        self.n_beta = torch.as_tensor(n_beta, **as_rows).expand(rows)
+        self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
+        self._columns = [x[:, None].to(weights.dtype) for x in (self.n_beta, self.localization)]
+        self._away = weights.new_empty(rows, min(self.dim, BLOCK))  # kept: new memory costs page faults
+        self._loss_grad = _OnceAsked(checkpoint)
+        self._loss = checkpoint.loss  # refuses what is not finite before any sampling
+
+    def row(self, r: int) -> LocalPosterior:
+        """The posterior of one row, which shares all memory with this one.
+
+        Args:
+            r: Index of the row.
+
+        Returns:
+            A posterior of one row.
+        """
+        one = copy.copy(self)
+        one.rows, one.n_beta, one.localization = 1, self.n_beta[r : r + 1], self.localization[r : r + 1]
+        one._away, one._columns = self._away[:1], [column[r : r + 1] for column in self._columns]
+        return one
+
+    def __call__(self, weights: Tensor, indices: Tensor | None = None) -> Energy:
+        """The posterior at `weights`.
+
+        Args:
+            weights: w, shape (rows, dim).
+            indices: Shape (rows, batch): estimate excess and gradient from these samples, a minibatch B of its own for
+                every row; None uses all. With w* on the same samples as control variate both are unbiased, and their
+                noise vanishes towards w*: ∇L_B(w) − ∇L_B(w*) + ∇L(w*), the gradient of
+                L_B(w) − L_B(w*) − (∇L_B(w*) − ∇L(w*))·(w − w*).
+
+        Returns:
+            Excess, potential, gradient and squared distance of every row.
+        """
+        checkpoint = self.checkpoint
+        if indices is None:
+            loss, grad = checkpoint.loss_and_grad(weights)
+            return self.energy(loss - self._loss, grad, weights)
+        batch, size = checkpoint.samples.gather(indices), indices.shape[1]
+        losses, grad = checkpoint.minibatch_loss_and_grad(weights, batch, size)
+        baseline, error = checkpoint.minibatch_loss_and_grad(checkpoint.weights.expand(weights.shape), batch, size)
+        error -= self._loss_grad.value
+        return self.energy(losses - baseline - self.along(weights, error), grad.sub_(error), weights)
+
+    def energy(self, rise: Tensor, grad: Tensor, weights: Tensor) -> Energy:
+        """nβ ΔL + γ/2 ‖w − w*‖² and its gradient, for any loss in the place of L.
+
+        Args:
+            rise: ΔL, that loss above w*, float64, shape (rows,).
+            grad: Its gradient, shape (rows, dim); overwritten.
+            weights: w, shape (rows, dim).
+
+        Returns:
+            Excess, potential, gradient and squared distance of every row.
+        """
+        n_beta, localization = self._columns
+        distance2 = torch.zeros_like(rise)
+        for part, away in self._away_by_blocks(weights):
+            grad[:, part].mul_(n_beta).addcmul_(away, localization)
+            distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+        return self._energy(rise, grad, distance2)
+
+    def _energy(self, rise: Tensor, grad: Tensor, distance2: Tensor) -> Energy:
+        excess = self.n_beta * rise
+        return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
+
+    def along(self, weights: Tensor, vectors: Tensor) -> Tensor:
+        """(w − w*) · v of every row; with ∇U for v it is the virial, of mean `dim` under the posterior.
+
+        Args:
+            weights: w, shape (rows, dim).
+            vectors: v, shape (rows, dim).
+
+        Returns:
+            float64, shape (rows,).
+        """
+        total = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        for part, away in self._away_by_blocks(weights):
+            total += away.mul_(vectors[:, part]).sum(1, dtype=torch.float64)
+        return total
+
+    def _away_by_blocks(self, weights: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Pieces of w − w*, each valid until the next one is asked for."""
+        memory = self._away if len(weights) == len(self._away) else torch.empty_like(weights[:, :BLOCK])
+        for start in range(0, self.dim, BLOCK):
+            part = slice(start, min(start + BLOCK, self.dim))
+            out = memory[:, : part.stop - part.start]
+            yield part, torch.sub(weights[:, part], self.checkpoint.weights[part], out=out)
+
+    def without_gradient(self, weights: Tensor) -> Energy:
+        """The posterior at `weights`, for less: forward passes only.
+
+        Args:
+            weights: w, shape (any number of rows, dim).
+
+        Returns:
+            As from a call, but for the gradient: NaN, shape (rows,).
+        """
+        loss = self.checkpoint.losses(weights)
+        distance2 = torch.zeros_like(loss)
+        for _, away in self._away_by_blocks(weights):
+            distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
+        return self._energy(loss - self._loss, torch.full_like(loss, torch.nan), distance2)
+
+
+class _OnceAsked:
+    """∇L(w*) for minibatches: of a large model, kept as long as a posterior needs it, and shared by all of its rows."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
+    @functools.cached_property
+    def value(self) -> Tensor:
+        return self._checkpoint.loss_grad

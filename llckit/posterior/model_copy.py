@@ -1,0 +1,61 @@
+"""A copy of the user's model that can be sampled: in evaluation mode, restricted, of one floating type."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from llckit.errors import InputError
+from llckit.posterior.restriction import Selection, restrict
+
+
+def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Copy a model; all sampled parameters of the copy share one real floating type.
+
+    Args:
+        model: The user's model, which stays as it is.
+        params: Which parameters are sampled, see `restrict`.
+
+    Returns:
+        The copy in evaluation mode, and for each parameter sampled in part the indices of its sampled entries.
+
+    Raises:
+        InputError: The model cannot be copied or has nothing to sample, or `restrict` refuses the selection.
+    """
+    try:
+        model = copy.deepcopy(model).eval()
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied ({error}); expected an nn.Module that deepcopy accepts"
+        ) from error
+    _separate(model, set())
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        raise InputError("the model has lazy parameters without a shape; run one batch through it first")
+    indices = restrict(model, params)
+    sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not sum(p.numel() for p in sampled.values()):
+        raise InputError("the model has no parameter with requires_grad=True: there is nothing to sample")
+    odd = [f"{name} ({p.dtype})" for name, p in sampled.items() if not p.is_floating_point()]
+    if odd:
+        raise InputError(f"parameters are not real numbers: {', '.join(odd)}; expected floating-point parameters")
+    types = {p.dtype for p in sampled.values()}
+    if types != {torch.float64} and types != {torch.float32}:
+        model = model.double() if torch.float64 in types else model.float()
+    return model, indices
+
+
+def _separate(parent: nn.Module, known: set[int]) -> None:
+    """Where one module stands under two names, put a second one with the same parameters there."""
+    # functional_call cannot restore a parameter that it meets twice in one module, only one that two modules share.
+    for name, module in list(parent._modules.items()):
+        if module is None:
+            continue
+        if id(module) in known and any(True for _ in module.parameters()):
+            module = copy.copy(module)
+            for kind in ("_parameters", "_buffers", "_modules"):
+                setattr(module, kind, dict(getattr(module, kind)))
+            parent._modules[name] = module
+        known.add(id(module))
+        _separate(module, known)

@@ -1,0 +1,191 @@
+"""Chains that move together: all chains of a checkpoint, or one at a time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llckit.posterior import LocalPosterior
+from llckit.sampling.jumps import Jumps
+from llckit.sampling.noise import Noise
+from llckit.sampling.potentials import Minibatches, choose_potential
+from llckit.sampling.sampler import Info, Sampler
+
+NOISE_EVERY = 20  # draws from one measurement of the minibatches' noise to the next
+CURVATURE_SAMPLES = 2048  # enough for a first step size
+LARGE = 2**20  # weights from which on chains are moved one at a time, if the sampler accepts it
+
+Observe = Callable[[Tensor], Mapping[str, np.ndarray]]
+
+
+class OneByOne:
+    """Each chain is a group of its own, with the memory for the gradient and the noise of one chain, not of all.
+
+    A sampler that accepts this must treat every row by itself, adapt nothing, and spend the same gradients in each row.
+    """
+
+    @staticmethod
+    def split(posterior: LocalPosterior) -> list[LocalPosterior]:
+        """The posteriors of the single chains."""
+        return [posterior.row(r) for r in range(posterior.rows)]
+
+
+class StepRecord(NamedTuple):
+    """What a step says of all chains at once.
+
+    Attributes:
+        grad_evals: Gradients per chain, jumps and measurements included.
+        step_size: ε.
+        turning_length: Leapfrogs after which chains turn back; 0 if unknown.
+        scale_ratio: Largest scale of a weight over the smallest; 1 if there are none.
+    """
+
+    grad_evals: int
+    step_size: float
+    turning_length: float
+    scale_ratio: float
+
+
+class Draw(NamedTuple):
+    """What is kept of a draw, chain by chain.
+
+    Attributes:
+        columns: Excess, squared distance, virial and acceptance, shape (4, chains).
+        gradient_noise: Total variance of a minibatch's ∇U, shape (chains,); shape (0,) if it was not measured here.
+        observed: Values of the observed functions, each of shape (chains,).
+    """
+
+    columns: np.ndarray
+    gradient_noise: np.ndarray
+    observed: Mapping[str, np.ndarray]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Draw]) -> Draw:
+        """The draws of several groups as one.
+
+        Args:
+            parts: One draw of each group, in the order of the chains.
+
+        Returns:
+            The draw of all chains.
+        """
+        return cls(
+            np.concatenate([part.columns for part in parts], axis=1),
+            np.concatenate([part.gradient_noise for part in parts]),
+            {name: np.concatenate([part.observed[name] for part in parts]) for name in parts[0].observed},
+        )
+
+
+class ChainGroup:
+    """Chains that move together.
+
+    Args:
+        posterior: The posterior of these chains, one row each.
+        sampler: The sampler that moves them.
+        seed: Seed of all chains.
+        first: Number of the first of these chains among all.
+        batch_size: Samples per gradient; None takes all.
+        stiffest: Gives the largest curvature of U at w*.
+    """
+
+    def __init__(
+        self,
+        posterior: LocalPosterior,
+        sampler: Sampler,
+        seed: int,
+        first: int,
+        batch_size: int | None,
+        stiffest: Callable[[], float],
+    ) -> None:
+        weights = posterior.checkpoint.weights
+        self._posterior, self._sampler = posterior, sampler
+        self._noise = Noise(seed, posterior.rows, weights, first)
+        self._potential = choose_potential(sampler, posterior, batch_size, self._noise)
+        self._jumps = (
+            Jumps(posterior, Noise(seed, posterior.rows, weights, first, stream=2))
+            if Jumps in sampler.accepts
+            else None
+        )
+        self._has_heat = sampler.heat is not None and isinstance(self._potential, Minibatches)
+        self._last_virial = torch.full_like(posterior.n_beta, torch.nan)
+        self._state: Any = sampler.init(weights.repeat(posterior.rows, 1), self._potential, stiffest)
+
+    def warm_up(self) -> StepRecord:
+        """One step, and what the sampler learns from it."""
+        info, jumped = self._move()
+        self._state = self._sampler.adapt(self._state, info)
+        return _record(info, jumped)
+
+    def freeze(self) -> None:
+        """End the warm-up."""
+        self._state = self._sampler.freeze(self._state)
+
+    def draw(self, number: int, observe: Observe) -> tuple[StepRecord, Draw]:
+        """One step, and what is measured there.
+
+        Args:
+            number: Number of the draw, from 0.
+            observe: Maps weights (rows, dim) to values (rows,) by name.
+
+        Returns:
+            What the step says of all chains at once, and what is kept of the draw.
+        """
+        info, further = self._move()
+        observed = observe(info.weights)
+        noise = np.zeros(0)
+        if self._has_heat and number % NOISE_EVERY == 0:
+            noise, further = self._gradient_noise(info.weights), further + 2
+        if number % self._potential.virial_every == 0:
+            self._last_virial = self._posterior.along(info.weights, self._potential.gradient(info))
+        columns = torch.stack((info.energy.excess, info.energy.distance2, self._last_virial, info.acceptance))
+        return _record(info, further), Draw(columns.cpu().numpy(), noise, observed)
+
+    def _move(self) -> tuple[Info, int]:
+        """One step, after a jump if that pays; and the gradients that jumping took."""
+        jumped = 0
+        if self._jumps is not None:
+            weights, energy, jumped = self._jumps.before_step(self._state.weights, self._state.energy)
+            self._state = self._state._replace(weights=weights, energy=energy)
+        self._state, info = self._sampler.step(self._state, self._potential, self._noise)
+        return info, jumped
+
+    def _gradient_noise(self, weights: Tensor) -> np.ndarray:
+        difference = self._potential(weights).grad - self._potential(weights).grad
+        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
+
+
+def _record(info: Info, further: int) -> StepRecord:
+    return StepRecord(further + info.grad_evals, info.step_size, info.turning_length, info.scale_ratio)
+
+
+def chain_groups(posterior: LocalPosterior, sampler: Sampler, seed: int, batch_size: int | None) -> list[ChainGroup]:
+    """All chains at w*: in one group or, for a large model whose sampler accepts `OneByOne`, each in its own.
+
+    Args:
+        posterior: The posterior, one row a chain.
+        sampler: The sampler that will move them.
+        seed: Seed of all randomness.
+        batch_size: Samples per gradient; None takes all.
+
+    Returns:
+        The groups, in the order of the chains.
+
+    Raises:
+        InputError: The sampler does not accept minibatches and a batch size is given.
+    """
+
+    @functools.cache
+    def stiffest() -> float:
+        checkpoint = posterior.checkpoint
+        few = checkpoint if batch_size is None else checkpoint.thinned(max(batch_size, CURVATURE_SAMPLES))
+        largest = posterior.n_beta * few.curvature().largest + posterior.localization
+        return max(float(largest.max()), 1e-12)
+
+    one_by_one = OneByOne in sampler.accepts and posterior.dim >= LARGE
+    parts = OneByOne.split(posterior) if one_by_one else [posterior]
+    return [ChainGroup(part, sampler, seed, r, batch_size, stiffest) for r, part in enumerate(parts)]

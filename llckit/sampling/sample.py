@@ -1,0 +1,172 @@
+"""`sample`: a posterior and a sampler in, a `Trace` out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from llckit.posterior import LocalPosterior
+from llckit.sampling.chain_group import ChainGroup, Draw, Observe, StepRecord, chain_groups
+from llckit.sampling.diagnostics import MIN_DRAWS
+from llckit.sampling.sampler import Sampler
+from llckit.sampling.stopping import Done, Progress, Stopping, WarmUpAgain
+from llckit.sampling.trace import Trace
+
+
+def sample(
+    posterior: LocalPosterior,
+    sampler: Sampler,
+    *,
+    stopping: Stopping,
+    seed: int = 0,
+    num_burnin: int | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    observe: Observe | None = None,
+) -> Trace:
+    """Run all chains of one checkpoint from w*: a warm-up, then draws until the stopping rule is satisfied.
+
+    The rule may ask for another warm-up, which is at least twice as long as the last and goes on from where the chains
+    are. The first warm-up takes half of the budget at most. Sampling ends early if a chain leaves the finite numbers.
+
+    Args:
+        posterior: The posterior, one row a chain.
+        sampler: The sampler that moves them.
+        stopping: `FixedDraws` or `UntilError`; either has the budget of gradients.
+        seed: Seed of all randomness.
+        num_burnin: Steps of the warm-up; None takes the sampler's own number.
+        batch_size: Samples per gradient; None takes all.
+        progress: Whether a bar is shown (on a terminal).
+        observe: Maps the weights (rows, dim) of a draw to values (rows,) by name, which are kept beside it.
+
+    Returns:
+        The trace.
+
+    Raises:
+        InputError: The sampler does not accept minibatches and a batch size is given.
+    """
+    groups = chain_groups(posterior, sampler, seed, batch_size)
+    burnin = sampler.num_burnin if num_burnin is None else num_burnin
+    bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
+    chains = _Chains(groups, observe or (lambda weights: {}), bar)
+    with bar, torch.no_grad():
+        while True:
+            look = stopping.first_look(sampler.min_draws, burnin)
+            bar.total = chains.left_out + len(chains.draws) + burnin + look
+            chains.warm_up(burnin, stopping.max_grad_evals)
+            if chains.draws and chains.grad_evals >= stopping.max_grad_evals:
+                break  # nothing is left to draw with: the draws before this warm-up are the answer
+            chains.start_drawing()
+            if not _draw(chains, stopping, look, burnin, posterior.dim):
+                break
+            burnin = 2 * max(burnin, len(chains.draws))
+    return _trace(chains, sampler, posterior.rows, stopping.rel_tol)
+
+
+def _draw(chains: _Chains, stopping: Stopping, look: int, burnin: int, dim: int) -> bool:
+    """Draw until sampling is over, or chains have to be warmed up again; whether they have to."""
+    while True:
+        chains.draw()
+        if chains.diverged or (chains.grad_evals >= stopping.max_grad_evals and len(chains.draws) >= MIN_DRAWS):
+            return False
+        if len(chains.draws) < look:
+            continue
+        excess, _, virial, _ = chains.columns()
+        verdict = stopping.judge(Progress(excess, virial, dim, chains.grad_evals, chains.left_out, burnin))
+        if isinstance(verdict, WarmUpAgain):
+            return True
+        chains.drop(verdict.dropped)
+        if isinstance(verdict, Done):
+            return False
+        look = verdict.look
+        chains.bar.total = chains.left_out + look
+        chains.bar.set_postfix(llc=f"{verdict.mean:.3g}±{verdict.error:.1g}", refresh=False)
+
+
+class _Chains:
+    """All chains of a run, and what they have done so far.
+
+    Args:
+        groups: The chains.
+        observe: Functions of the weights to keep at each draw.
+        bar: Shows every step.
+
+    Attributes:
+        draws: The draws since the last warm-up, but for those dropped.
+        noises: The minibatches' noise wherever it was measured since then, each of shape (chains,).
+        grad_evals: Gradients per chain, warm-ups included.
+        left_out: Steps that are not among the draws.
+        last: Record of the last step.
+    """
+
+    def __init__(self, groups: Sequence[ChainGroup], observe: Observe, bar: tqdm) -> None:
+        self._groups, self._observe, self.bar = groups, observe, bar
+        self.draws: list[Draw] = []
+        self.noises: list[np.ndarray] = []
+        self.grad_evals = self.left_out = 0
+        self.last = StepRecord(0, 0.0, 0.0, 1.0)
+
+    def warm_up(self, steps: int, max_grad_evals: int) -> None:
+        """So many steps, or fewer if the budget ends; the first warm-up may take half of it."""
+        limit = max_grad_evals if self.draws else max_grad_evals / 2
+        for _ in range(steps):
+            self._count([group.warm_up() for group in self._groups])
+            self.left_out += 1
+            if self.grad_evals >= limit:
+                break
+
+    def start_drawing(self) -> None:
+        """End the warm-up, and forget the draws before it."""
+        for group in self._groups:
+            group.freeze()
+        self.drop(len(self.draws))
+        self.noises.clear()
+
+    def draw(self) -> None:
+        """One draw of each chain."""
+        records, parts = zip(*(group.draw(len(self.draws), self._observe) for group in self._groups), strict=True)
+        self._count(records)
+        self.draws.append(Draw.joined(parts))
+        if len(self.draws[-1].gradient_noise):
+            self.noises.append(self.draws[-1].gradient_noise)
+
+    def drop(self, number: int) -> None:
+        """Leave out the first draws."""
+        self.left_out += number
+        del self.draws[:number]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last draw of a chain is not finite."""
+        return not np.isfinite(self.draws[-1].columns).all()
+
+    def columns(self) -> np.ndarray:
+        """Excess, squared distance, virial and acceptance of all draws, shape (4, draws, chains)."""
+        return np.stack([draw.columns for draw in self.draws], axis=1)
+
+    def _count(self, records: Sequence[StepRecord]) -> None:
+        self.last = records[0]
+        self.grad_evals += self.last.grad_evals
+        self.bar.update()
+
+
+def _trace(chains: _Chains, sampler: Sampler, rows: int, rel_tol: float | None) -> Trace:
+    heat = np.zeros(rows)
+    if sampler.heat is not None and chains.noises:
+        heat = np.array([sampler.heat(chains.last.step_size, noise) for noise in np.mean(chains.noises, axis=0)])
+    names = chains.draws[0].observed
+    return Trace(
+        *chains.columns(),
+        grad_evals=chains.grad_evals,
+        num_burnin=chains.left_out,
+        step_size=chains.last.step_size,
+        turning_length=chains.last.turning_length,
+        scale_ratio=chains.last.scale_ratio,
+        rel_tol=rel_tol,
+        diverged=chains.diverged,
+        heat=heat,
+        observed={name: np.stack([draw.observed[name] for draw in chains.draws]) for name in names},
+    )

@@ -1,0 +1,181 @@
+"""When to stop drawing: after a number of draws, or when the error is small enough."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from llckit.checks import check_integer
+from llckit.sampling.diagnostics import fallen, mcse_mean, settled
+
+SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
+JUDGED = 150  # draws before chains can be called unmixed: R-hat of fewer is too noisy
+GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of the present number
+
+
+class Progress(NamedTuple):
+    """What a stopping rule looks at.
+
+    Attributes:
+        excess: nβ (L(w) − L(w*)) of the draws so far, shape (draws, chains).
+        virial: (w − w*)·∇U(w) of the same draws.
+        dim: Number of sampled parameters.
+        grad_evals: Gradients per chain so far, warm-ups included.
+        left_out: Steps so far that are not among the draws.
+        burnin: Steps that the last warm-up was to take.
+    """
+
+    excess: np.ndarray
+    virial: np.ndarray
+    dim: int
+    grad_evals: int
+    left_out: int
+    burnin: int
+
+
+class GoOn(NamedTuple):
+    """Draw on.
+
+    Attributes:
+        look: Number of draws at which to ask again, those to be dropped counted in none of it.
+        dropped: Draws to leave out, from the first.
+        mean: Mean of the excess so far.
+        error: Its standard error.
+    """
+
+    look: int
+    dropped: int
+    mean: float
+    error: float
+
+
+class Done(NamedTuple):
+    """Stop here.
+
+    Attributes:
+        dropped: Draws to leave out, from the first.
+    """
+
+    dropped: int = 0
+
+
+class WarmUpAgain(NamedTuple):
+    """Leave all draws out and warm up again, from where the chains are, for twice as many steps as there were."""
+
+
+class Stopping(Protocol):
+    """A stopping rule.
+
+    Attributes:
+        max_grad_evals: Gradients per chain after which sampling ends in any case.
+        rel_tol: Relative error to reach; None if the rule has none.
+    """
+
+    @property
+    def max_grad_evals(self) -> int: ...  # noqa: D102
+
+    @property
+    def rel_tol(self) -> float | None: ...  # noqa: D102
+
+    def first_look(self, min_draws: int, burnin: int) -> int:
+        """Draws after which `judge` is asked for the first time.
+
+        Args:
+            min_draws: Draws that the sampler needs before its error can be told.
+            burnin: Steps of the warm-up before them.
+
+        Returns:
+            The number of draws.
+        """
+        ...
+
+    def judge(self, progress: Progress) -> GoOn | Done | WarmUpAgain:
+        """What to do next."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedDraws:
+    """Stop after a number of draws.
+
+    Args:
+        num_draws: Draws per chain.
+        max_grad_evals: Gradients per chain after which sampling ends in any case.
+
+    Raises:
+        InputError: A number is not an integer of at least 1.
+    """
+
+    num_draws: int
+    max_grad_evals: int
+
+    def __post_init__(self) -> None:
+        check_integer("num_draws", self.num_draws, 1)
+        check_integer("max_grad_evals", self.max_grad_evals, 1)
+
+    @property
+    def rel_tol(self) -> None:
+        """No error is to be reached."""
+
+    def first_look(self, min_draws: int, burnin: int) -> int:
+        """The number of draws."""
+        return self.num_draws
+
+    def judge(self, progress: Progress) -> Done:
+        """Stop."""
+        return Done()
+
+
+@dataclass(frozen=True)
+class UntilError:
+    """Stop when the standard error of the mean excess is small enough.
+
+    Args:
+        rel_tol: Standard error to reach, relative to the mean (taken as at least 0.1).
+        max_grad_evals: Gradients per chain after which sampling ends in any case.
+
+    Raises:
+        InputError: The budget is not an integer of at least 1.
+    """
+
+    rel_tol: float
+    max_grad_evals: int
+
+    def __post_init__(self) -> None:
+        check_integer("max_grad_evals", self.max_grad_evals, 1)
+
+    def first_look(self, min_draws: int, burnin: int) -> int:
+        """The sampler's smallest number, or half as many draws as there were steps of the warm-up."""
+        return max(min_draws, burnin // 2)
+
+    def judge(self, progress: Progress) -> GoOn | Done | WarmUpAgain:
+        """Whether the error is small enough, and if not, what to do.
+
+        * Chains that have fallen below w* for good are done: there is nothing to measure.
+        * Chains that have not mixed (see `settled`) are warmed up again: the loss can be sharper away from w*. If that
+          would take more than half of the budget, the first half of their draws is left out instead.
+
+        Args:
+            progress: The draws so far, and what they took.
+
+        Returns:
+            The decision.
+        """
+        excess, draws = progress.excess, len(progress.excess)
+        mixed = settled(excess, progress.virial, progress.dim)
+        mean, error = excess.mean(), mcse_mean(excess)
+        goal = self.rel_tol * max(abs(mean), SMALLEST)
+        dropped = 0
+        if not mixed and draws >= JUDGED:
+            another = 2 * max(progress.burnin, draws) * progress.grad_evals / (progress.left_out + draws)
+            if progress.grad_evals + another <= self.max_grad_evals / 2:
+                return Done() if fallen(excess) else WarmUpAgain()
+            dropped = draws // 2
+        if fallen(excess) or (mixed and error <= goal):
+            return Done(dropped)
+        needed = 1.05 * draws * (error / goal) ** 2
+        look = math.ceil(min(np.fmax(needed, GROWTH[0] * draws), GROWTH[1] * draws))
+        return GoOn(look, dropped, float(mean), error)

@@ -1,0 +1,86 @@
+"""`judge`: where one verdict ends and the next begins, on made-up figures."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from llckit import Outcome
+from llckit.llc import LIMITS
+from llckit.llc.bounds import Bounds
+from llckit.llc.outcome import judge
+from llckit.llc.statistics import Z95, Statistics
+
+GOOD = Statistics(
+    llc=10.0,
+    mcse=0.1,
+    llc_per_chain=np.full(4, 10.0),
+    llc_variance=10.0,
+    sensitivity_n_beta=0.0,
+    sensitivity_n_beta_mcse=0.1,
+    sensitivity_localization=0.0,
+    sensitivity_localization_mcse=0.1,
+    observed={},
+    virial=1.0,
+    virial_mcse=0.01,
+    rhat=1.0,
+    ess=1000.0,
+    heat=0.0,
+)
+BOUNDS = Bounds(lower=8.0, upper=12.0, lower_finite=8.0, below=0.0, above=0.0)
+
+
+def verdict(*, diverged=False, is_exact=True, rel_tol=0.02, bounds=BOUNDS, dim=100, **changes):
+    statistics = dataclasses.replace(GOOD, **changes)
+    return judge(statistics, dim=dim, diverged=diverged, is_exact=is_exact, rel_tol=rel_tol, bounds=bounds)
+
+
+def test_what_is_good_has_converged():
+    assert verdict() is Outcome.CONVERGED
+    assert verdict(rel_tol=None, mcse=5.0, bounds=None) is Outcome.CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "outcome"),
+    [
+        ({"llc": -Z95 * 0.1 + 1e-9}, {"llc": -Z95 * 0.1 - 1e-9}, Outcome.NOT_A_MINIMUM),
+        ({"rhat": LIMITS.rhat}, {"rhat": LIMITS.rhat + 1e-9}, Outcome.NOT_MIXED),
+        ({"virial": 0.87 + 1e-9}, {"virial": 0.87 - 1e-9}, Outcome.NOT_SPREAD),
+        ({"virial": 1.13 - 1e-9}, {"virial": 1.13 + 1e-9}, Outcome.OVERHEATED),
+        ({"heat": 2.5}, {"heat": 2.5 + 1e-9}, Outcome.OVERHEATED),
+        ({"mcse": 0.2}, {"mcse": 0.2 + 1e-9}, Outcome.BUDGET_EXHAUSTED),
+    ],
+)
+def test_each_limit_is_where_it_says(inside, outside, outcome):
+    assert verdict(bounds=None, **inside) is not outcome
+    assert verdict(bounds=None, **outside) is outcome
+
+
+@pytest.mark.parametrize(("end", "sign"), [(8.0, -1), (12.0, 1)])
+def test_the_bracket_is_left_by_two_intervals(end, sign):
+    reach = LIMITS.bracket_mcse * 0.1
+    assert verdict(llc=end + sign * (reach - 1e-9)) is Outcome.CONVERGED
+    assert verdict(llc=end + sign * (reach + 1e-9)) is Outcome.OUTSIDE_BRACKET
+
+
+def test_inexact_samplers_are_allowed_less_heat_where_the_llc_is_small():
+    # 2 λ̂/dim of a tenth: all of the virial's surplus may be in the few directions that the LLC counts
+    surplus = {"virial": 1 + 0.2 * LIMITS.virial + 0.03 + 1e-9}
+    assert verdict(is_exact=True, **surplus) is Outcome.CONVERGED
+    assert verdict(is_exact=False, **surplus) is Outcome.OVERHEATED
+    assert verdict(is_exact=False, dim=10, **surplus) is Outcome.CONVERGED
+
+
+def test_the_first_that_holds_decides():
+    bad = {"llc": -5.0, "rhat": 2.0, "virial": 0.5}
+    assert verdict(diverged=True, **bad) is Outcome.DIVERGED
+    assert verdict(**bad) is Outcome.NOT_A_MINIMUM
+    assert verdict(**(bad | {"llc": 5.0})) is Outcome.NOT_MIXED
+    assert verdict(llc=math.nan, mcse=math.nan, rhat=math.nan) is Outcome.NOT_MIXED
+
+
+def test_advice_names_the_limits():
+    assert f"{LIMITS.rhat:g}" in Outcome.NOT_MIXED.advice
+    assert f"{1 - LIMITS.virial:g}" in Outcome.NOT_SPREAD.advice
+    assert f"{LIMITS.heat:.0%}" in Outcome.OVERHEATED.advice
