@@ -1,7 +1,8 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check
+PYTEST = .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test test-quick lint wheel pictures bench
 
 setup: .venv/installed
 
@@ -14,12 +15,21 @@ demo: setup
 	.venv/bin/llckit demo grokking --out demo
 
 test: setup
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
+
+test-quick: setup
+	$(PYTEST) -m "not slow and not kills"
 
 lint: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/pyright
+
+wheel: setup
+	.ci/check_wheel
+
+pictures: setup
+	.venv/bin/python docs/draw_imports.py
 
 bench: setup
 	.venv/bin/llckit bench
