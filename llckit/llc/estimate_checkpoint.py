@@ -43,9 +43,8 @@ def estimate_checkpoint(
         The estimate.
     """
     at_scale = {"n_beta": scale.n_beta, "localization": scale.localization}
-    whole = LocalPosterior(checkpoint, rows=1, **at_scale)
-    sampled = gradients.sampled(checkpoint, settings.seed)
-    chains = settings.chains_for(checkpoint)
+    whole = LocalPosterior(checkpoint, rows=1, **at_scale)  # refuses a loss that is not finite
+    sampled, chains = gradients.sampled(checkpoint, settings.seed), settings.chains_for(checkpoint)
     posterior = LocalPosterior(sampled, rows=chains, **at_scale)
     sampler = settings.sampler if settings.sampler != "auto" else gradients.sampler(task, posterior, start)
     trace = sample(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,17 +88,17 @@ class HowFound:
             compiled=compiled,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The record as JSON types.
 
         Returns:
             A dictionary with the attribute names as keys.
         """
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values: dict[str, object] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return values | {"reason": self.reason.to_dict(), "gradients": self.gradients.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> HowFound:
+    def from_dict(cls, values: Mapping[str, object]) -> HowFound:
         """The inverse of `to_dict`.
 
         Args:
@@ -106,11 +107,13 @@ class HowFound:
         Returns:
             The record.
         """
-        known = {"reason": ScaleReason.from_dict(values["reason"]), "gradients": read_gradients(values["gradients"])}
-        return cls(**values | known)
+        known: dict[str, Any] = dict(values)
+        known["reason"] = ScaleReason.from_dict(known["reason"])
+        known["gradients"] = read_gradients(known["gradients"])
+        return cls(**known)
 
     @classmethod
-    def from_settings(cls, values: dict[str, Any]) -> HowFound:
+    def from_settings(cls, values: Mapping[str, object]) -> HowFound:
         """The record from the `settings` of version 0.1.0, whose reasons are sentences.
 
         Args:
@@ -119,15 +122,16 @@ class HowFound:
         Returns:
             The record, with reasons of which only the words are known.
         """
+        known: dict[str, Any] = dict(values)
         same = ("sampler", "num_draws", "num_burnin", "grad_evals", "step_size", "heat", "acceptance", "seed")
         return cls(
-            reason=ScaleReason.earlier(values["rule"]),
-            gradients=gradients_from_settings(values, guided=values["sampler"] == "hmc"),
-            turning_length=values["turn"],
-            scale_ratio=values["stretch"],
-            behavioral=values["behavioral"],
-            compiled=values["compile"],
-            **{name: values[name] for name in same},
+            reason=ScaleReason.earlier(known["rule"]),
+            gradients=gradients_from_settings(known, guided=known["sampler"] == "hmc"),
+            turning_length=known["turn"],
+            scale_ratio=known["stretch"],
+            behavioral=known["behavioral"],
+            compiled=known["compile"],
+            **{name: known[name] for name in same},
         )
 
 

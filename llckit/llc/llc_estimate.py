@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -102,19 +103,19 @@ class LLCEstimate:
         """nβ (E[L] − L(ŵ)) = λ̂ + depth: the LLC counted from the minimum near w*."""
         return self.llc + self.depth
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Everything but the trace, as JSON types (NaN becomes None).
 
         Returns:
             A dictionary with the attribute names as keys.
         """
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "trace"}
+        values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "trace"}
         values["llc_per_chain"] = self.llc_per_chain.tolist()
         values |= {"outcome": self.outcome.value, "how_found": self.how_found.to_dict()}
-        return _without_nan(values)
+        return {name: _without_nan(value) for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LLCEstimate:
+    def from_dict(cls, values: Mapping[str, object]) -> LLCEstimate:
         """The inverse of `to_dict`, without a trace.
 
         Args:
@@ -123,18 +124,18 @@ class LLCEstimate:
         Returns:
             The estimate.
         """
-        values = {key: math.nan if value is None and key in _NUMBERS else value for key, value in values.items()}
-        settings = values.pop("settings", None)  # as version 0.1.0 has it
-        if settings is not None:
-            values["how_found"] = HowFound.from_settings(settings)
+        known: dict[str, Any] = dict(values)
+        known |= {name: math.nan for name in _NUMBERS if known[name] is None}
+        if "settings" in known:  # as version 0.1.0 has it
+            known["how_found"] = HowFound.from_settings(known.pop("settings"))
         else:
-            values["how_found"] = HowFound.from_dict(values["how_found"])
-        values["llc_per_chain"] = np.array(values["llc_per_chain"], dtype=float)
-        values["outcome"] = Outcome(values["outcome"])
-        values["observed"] = {name: tuple(found) for name, found in values["observed"].items()}
+            known["how_found"] = HowFound.from_dict(known["how_found"])
+        known["llc_per_chain"] = np.array(known["llc_per_chain"], dtype=float)
+        known["outcome"] = Outcome(known["outcome"])
+        known["observed"] = {name: tuple(found) for name, found in known["observed"].items()}
         for name in ("bracket", "bracket_margin"):  # of earlier versions there is none
-            values[name] = None if values.get(name) is None else tuple(values[name])
-        return cls(**values, trace=None)
+            known[name] = None if known.get(name) is None else tuple(known[name])
+        return cls(**known, trace=None)
 
     def to_datatree(self) -> DataTree:
         """The draws as ArviZ reads them.

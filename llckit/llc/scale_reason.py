@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -146,13 +147,13 @@ class ScaleReason:
             case NBetaRule.EARLIER:
                 return self.text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The reason as JSON types; fields at their defaults are left out.
 
         Returns:
             A dictionary with the attribute names as keys.
         """
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             f.name: value
             for f in dataclasses.fields(self)
             if (value := getattr(self, f.name)) != f.default and f.name not in ("ended", "not_common")
@@ -166,7 +167,7 @@ class ScaleReason:
         return found
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ScaleReason:
+    def from_dict(cls, values: Mapping[str, object]) -> ScaleReason:
         """The inverse of `to_dict`.
 
         Args:
@@ -175,14 +176,14 @@ class ScaleReason:
         Returns:
             The reason.
         """
-        values = dict(values)
-        values |= {
-            "n_beta": NBetaRule(values["n_beta"]),
-            "localization": LocalizationRule(values["localization"]),
+        known: dict[str, Any] = dict(values)
+        known |= {
+            "n_beta": NBetaRule(known["n_beta"]),
+            "localization": LocalizationRule(known["localization"]),
         }
-        if "ended" in values:
-            outcome = values["ended"]["outcome"]
-            values["ended"] = LadderEnd(**values["ended"] | {"outcome": None if outcome is None else Outcome(outcome)})
-        if "not_common" in values:
-            values["not_common"] = NotCommon(**values["not_common"])
-        return cls(**values)
+        if "ended" in known:
+            outcome = known["ended"]["outcome"]
+            known["ended"] = LadderEnd(**known["ended"] | {"outcome": None if outcome is None else Outcome(outcome)})
+        if "not_common" in known:
+            known["not_common"] = NotCommon(**known["not_common"])
+        return cls(**known)
