@@ -1,74 +1,20 @@
-"""The same curve by one process or many, whoever dies."""
+"""The same curve by one process or many."""
 
 import json
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import llckit as lk
 from llckit.cli import main
 from llckit.llc import WorkerPool, dask_executor, workers
-from llckit.llc.estimate_checkpoint import estimate_checkpoint
+from tests.llc.runs import QUICK, TASK, assert_same, estimated, new_store, spawned, wait_until
 
 curves = sys.modules["llckit.llc.estimate_curve"]  # the package has the function of that name
-TASK = """
-import pathlib
-
-import torch
-from torch import nn
-import llckit as lk
-
-torch.manual_seed(1)
-x = torch.randn(200, 3)
-model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-task = lk.Task(model, (x, torch.randint(0, 2, (200,))), lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]))
-"""
-QUICK = {"n_beta": 40.0, "num_chains": 4, "num_burnin": 20, "num_draws": 30, "progress": False}
-STEPS = 6
-
-
-def net():
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-
-
-def new_store(path):
-    store = lk.CheckpointStore(path)
-    torch.manual_seed(0)
-    for step in range(STEPS):
-        store.save(step, net())
-    return store
-
-
-@pytest.fixture
-def reference(tmp_path):
-    (tmp_path / "task.py").write_text(TASK)
-    return f"{tmp_path / 'task.py'}:task"
-
-
-@pytest.fixture
-def serial(tmp_path, reference):
-    return lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **QUICK)
-
-
-def assert_same(a, b):
-    assert a.step.tolist() == b.step.tolist()
-    for name in ("loss", "llc", "mcse", "llc_per_chain"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-
-
-def spawned(workers):
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 @pytest.mark.parametrize("pool", [WorkerPool, ThreadPoolExecutor, spawned])
@@ -159,55 +105,6 @@ def check_gives_up(use, address):
         use(address)
 
 
-def wait_until(true, seconds):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def children():
-    return [process.pid for process in multiprocessing.active_children()]
-
-
-def test_a_worker_that_is_killed_loses_only_what_it_was_at(tmp_path, reference, serial):
-    store = new_store(tmp_path / "run.ckpts")
-    estimates = store.path / "estimates"
-
-    def kill_one():
-        wait_until(lambda: estimated(estimates) and children(), 100)
-        os.kill(children()[0], signal.SIGKILL)
-        killed.append(1)
-
-    killed = []
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    with WorkerPool(2) as executor:
-        found = lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK)
-    killer.join()
-    assert killed
-    assert_same(found, serial)
-
-
-def test_ctrl_c_while_workers_begin_ends_all_of_them(tmp_path, reference):
-    store = new_store(tmp_path / "run.ckpts")
-    words = ["estimate", str(store.path), "--task", reference, "--n-beta", "40", "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llckit.cli", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    wait_until(lambda: len(in_session(process.pid)) >= 2, 60)  # with what tracks resources: workers are about to begin
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    stderr = process.communicate(timeout=60)[1]
-    assert process.returncode == 1, stderr
-    assert "interrupted" in stderr
-    assert "Traceback" not in stderr
-    wait_until(lambda: not in_session(process.pid), 30)
-
-
 class Broken(Executor):
     """Breaks at the third job, and stays so."""
 
@@ -232,70 +129,6 @@ def test_where_the_executor_itself_is_broken_the_rest_is_done_here(tmp_path, ref
             new_store(tmp_path / "run.ckpts"), lk.load_task(reference), executor=Broken(), **QUICK
         )
     assert_same(found, serial)
-
-
-class Deadly(Executor):
-    """No job ever ends well."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        future.set_exception(BrokenExecutor("out of memory"))
-        return future
-
-
-def test_workers_that_always_die_are_not_replaced_for_ever(tmp_path, reference):
-    with pytest.raises(lk.EstimationError, match="workers died 3 times"):
-        lk.estimate_curve(new_store(tmp_path / "run.ckpts"), lk.load_task(reference), executor=Deadly(), **QUICK)
-
-
-KILLED = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_execution import *
-from llckit.llc import WorkerPool
-
-if __name__ == "__main__":
-    with WorkerPool(2) as executor:
-        lk.estimate_curve(lk.CheckpointStore({store!r}), lk.load_task({reference!r}), executor=executor, **QUICK)
-"""
-
-
-def test_after_the_main_process_is_killed_the_rest_is_computed_and_no_worker_stays(
-    tmp_path, reference, serial, monkeypatch
-):
-    store = new_store(tmp_path / "run.ckpts")
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED.format(tests=os.path.dirname(__file__), store=str(store.path), reference=reference))
-    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
-    estimates = store.path / "estimates"
-    wait_until(lambda: estimates.exists() and len(estimated(estimates)) >= 2, 120)
-    process.kill()
-    process.wait()
-    wait_until(lambda: not in_session(process.pid), 30)
-    kept = len(estimated(estimates))
-    computed = []
-    monkeypatch.setattr(
-        curves, "estimate_checkpoint", lambda *a, **k: computed.append(1) or estimate_checkpoint(*a, **k)
-    )
-    assert_same(lk.estimate_curve(store, lk.load_task(reference), **QUICK), serial)
-    assert len(computed) == STEPS - kept
-
-
-def estimated(folder):
-    return [file for file in folder.glob("*.json") if not file.name.startswith(("scale-", "curve-"))]
-
-
-def in_session(leader):
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(entry))
-    return found
 
 
 @pytest.mark.parametrize("behavioral", [False, True])

@@ -1,0 +1,85 @@
+"""What the tests of this room share."""
+
+import dataclasses
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import llckit as lk
+from llckit.llc import choose_scale
+from llckit.llc import estimate_on_plateau as plateau
+from llckit.llc.estimate_on_plateau import estimate_on_plateau
+from llckit.llc.settings import Settings
+from llckit.toys import Quadratic
+from llckit.toys.potentials import potential_loss
+from tests.llc.ladders import ALL, DATA, DEFAULT, GAMMA, made_up
+from tests.llc.runs import QUICK, TASK, new_store
+
+curves = sys.modules["llckit.llc.estimate_curve"]  # the package has the function of that name
+
+
+@pytest.fixture
+def reference(tmp_path):
+    (tmp_path / "task.py").write_text(TASK)
+    return f"{tmp_path / 'task.py'}:task"
+
+
+@pytest.fixture
+def serial(tmp_path, reference):
+    return lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **QUICK)
+
+
+@pytest.fixture
+def store(tmp_path):
+    torch.manual_seed(0)
+    store = lk.CheckpointStore(tmp_path / "run.ckpts")
+    for step in (0, 10, 20):
+        store.save(step, nn.Linear(3, 2), loss=1.0)
+    return store
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often a checkpoint was really estimated."""
+    made = []
+    real = curves.estimate_checkpoint
+
+    def counted(task, point, *args, **kwargs):
+        made.append(point)
+        return real(task, point, *args, **kwargs)
+
+    monkeypatch.setattr(curves, "estimate_checkpoint", counted)
+    return made
+
+
+@pytest.fixture
+def search(monkeypatch):
+    """Runs the search over a made-up λ̂(nβ in n/ln n, γ in the default's); gives the estimate and the rungs visited.
+
+    `changes` overrides what the estimate says at one rung (decade of nβ, decade of γ).
+    """
+
+    def run(curve, changes=None, *, leaning=0.0, rising=0.0, given=None, rel_tol=0.01):
+        rungs = []
+
+        def fake(task, checkpoint, scale, gradients, settings, **kwargs):
+            t, g = scale.n_beta / DEFAULT, scale.localization / GAMMA
+            at = round(math.log10(t)), round(math.log10(g))
+            rungs.append(at)
+            assert settings.rel_tol == (0.02 if at == (0, -3) else min(rel_tol, 0.02))  # the last γ is only compared
+            more = {"n_beta": scale.n_beta, "localization": scale.localization, "reason": scale.reason}
+            base = made_up(curve(t, g), leaning=leaning, rising=rising, **more)
+            return dataclasses.replace(base, **(changes or {}).get(at, {}))
+
+        monkeypatch.setattr(plateau, "estimate_checkpoint", fake)
+        task = lk.Task(Quadratic(torch.ones(2)), DATA, potential_loss)
+        scale = choose_scale(task.checkpoint(), task.n, None, given)._replace(localization=GAMMA)
+        settings = Settings(rel_tol=rel_tol)
+        keep = given is not None
+        found = estimate_on_plateau(task, task.checkpoint(), scale, ALL, settings, keep_localization=keep)
+        return found, rungs
+
+    return run
