@@ -2,8 +2,8 @@
 
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.checkpoint import Checkpoint
-from llckit.posterior.curvature import Spectrum, curvature
-from llckit.posterior.descent import depth_below
+from llckit.posterior.curvature import Spectrum
+from llckit.posterior.depth import depth_below
 from llckit.posterior.flat_loss import FlatLoss, LossFunction
 from llckit.posterior.guide import Guide
 from llckit.posterior.layout import Layout
@@ -31,7 +31,6 @@ __all__ = [
     "Spectrum",
     "Task",
     "behavioral_task",
-    "curvature",
     "depth_below",
     "load_reference",
     "load_task",

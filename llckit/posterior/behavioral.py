@@ -23,7 +23,7 @@ def behavioral_task(task: Task) -> Task:
         A task of the same model, data and n (the task itself if it is behavioral already).
 
     Raises:
-        InputError: Not a task, the outputs cannot be seen, or the loss is not curved in them.
+        InputError: This is not a task, the outputs cannot be observed, or the loss is not curved in them.
     """
     if not isinstance(task, Task):
         raise InputError(f"task is a {type(task).__name__}; expected llckit.Task(model, data, loss_fn)")

@@ -1,4 +1,4 @@
-"""`check_loss`: what is asked of a loss before any work starts."""
+"""`check_loss`: refuses a loss that cannot be sampled, before any work starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llckit.posterior.flat_loss import Fixed, FlatLoss
 from llckit.posterior.samples import Samples
 from llckit.posterior.trees import Tree, tree_map
 
-PROBE = 8  # samples in the batch that tries the loss
+PROBE = 8  # samples in the batch on which the loss is tried
 CALLS = 20  # of a loss that draws random numbers, to see whether they change it
 
 
@@ -37,8 +37,8 @@ def check_loss(flat_loss: FlatLoss, samples: Samples) -> None:
         once, again = (flat_loss.mean(center, fixed, batch).item() for batch in samples.reread)
         if not math.isclose(once, again, rel_tol=1e-6):
             raise InputError(
-                f"reading the same indices twice gives other losses ({once:.8g}, {again:.8g}): the data set "
-                "augments at random; expected one fixed value per index: switch the augmentation off"
+                f"reading the same indices twice gives two losses ({once:.8g}, {again:.8g}): the data set augments at "
+                "random; expected one fixed value per index: switch the augmentation off"
             )
 
 
@@ -54,8 +54,8 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
         except Exception as error:
             reason = str(error).strip().splitlines() or [""]
             raise InputError(
-                f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}. "
-                "Expected loss_fn(model, batch) to give a loss"
+                f"loss_fn failed on the first {size} samples: {type(error).__name__}: {reason[0]}; "
+                "expected loss_fn(model, batch) to give a loss"
             ) from error
     if not values or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
         given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
@@ -77,8 +77,8 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
     depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
     if not depends:
         raise InputError(
-            "the loss does not depend on the parameters of the model given to loss_fn; use that argument (not a "
-            "model from outside), and neither detach() nor no_grad()"
+            "the loss does not depend on the parameters of the model given to loss_fn; expected a loss that does: use "
+            "that argument (not a model from outside), and neither detach() nor no_grad()"
         )
     return raw.dim() == 1
 
@@ -112,8 +112,9 @@ def _check_mean(flat_loss: FlatLoss, center: Tensor, fixed: Fixed, batch: Tree, 
     if per_sample or not weighted:
         raise InputError(
             f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
-            f"{second:.6g}): samples of a batch act on each other, as by batch normalisation in training mode, or "
-            "by targets whose shape is broadcast against the outputs'; expected a mean over independent samples"
+            f"{second:.6g}); expected a mean over independent samples: see that samples of a batch do not act on each "
+            "other, as by batch normalisation in training mode, or by targets whose shape is broadcast against the "
+            "outputs'"
         )
 
 

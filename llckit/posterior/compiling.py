@@ -1,4 +1,4 @@
-"""`torch.compile` for recorded gradients: each list of operations once, wherever it is played."""
+"""`Compiler`: compiles recorded gradients, each list of operations once for all checkpoints and scales."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch.fx import Graph, GraphModule, Node, symbolic_trace
 
 from llckit.errors import InputError
 
-# Of recording and compiling: torch changes for the whole process how modules are called and warnings shown.
+# Held while torch records or compiles: it changes for the whole process how modules are called and warnings shown.
 one_at_a_time = threading.Lock()
 
 Player = Callable[..., tuple[Tensor, ...]]
 
 
 class Compiler:
-    """What a task's recorded gradients are compiled by, and what has been compiled.
+    """Compiles the recorded gradients of a task, and keeps what has been compiled.
 
-    Tensors that a recording keeps, such as data, are inputs of the compiled function, so that all checkpoints of a
-    curve, and all scales of a profile, share one: compiling takes seconds. On a GPU the function is one CUDA graph.
+    Compiling takes seconds, so all checkpoints of a curve and all scales of a profile share one compiled function: the
+    tensors that a recording keeps, such as data, are inputs of it. On a GPU the function is one CUDA graph.
 
     Args:
         device: Where gradients are computed.
@@ -40,22 +40,22 @@ class Compiler:
         self._warned = False
 
     def __call__(self, module: GraphModule, inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> Player | None:
-        """The same function of the same inputs, compiled.
+        """Compile recorded operations.
 
         Args:
             module: Recorded operations, which give a tuple of tensors.
-            inputs: What it is called with; of other inputs only the values may differ.
-            expected: What it gives for them. Compiled code rounds otherwise: to half of the digits of the inputs'
-                type, relative to the largest entry, it has to give the same.
+            inputs: Example inputs; later inputs may differ from them only in their values.
+            expected: What the operations give for these inputs. Compiled code rounds otherwise, and has to agree to
+                half of the digits of the inputs' type, relative to the largest entry.
 
         Returns:
-            The function, which must be called without autograd; None, with a warning at the first time, where there
-            is none.
+            The compiled function, which must be called without autograd; None if it cannot be compiled or does not
+            agree. The first such case warns.
         """
         try:
             lifted, kept = _lifted(module)
             given = (*inputs, *kept)
-            # Threads are written into the code.
+            # The number of threads is part of the compiled code.
             key = lifted.code, *((x.shape, x.dtype, x.stride()) for x in given), torch.get_num_threads()
             with one_at_a_time:  # a second thread waits for what the first one compiles
                 if key not in self._compiled:
@@ -90,11 +90,11 @@ class Compiler:
 
 
 def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
-    """A list of operations as machine code, for inputs of these layouts; to be called while `one_at_a_time` is held.
+    """A list of operations as machine code; call it only while `one_at_a_time` is held.
 
     Args:
         module: The operations.
-        inputs: Examples.
+        inputs: Example inputs, whose shapes, types and strides the code is made for.
 
     Returns:
         A function that gives new tensors at each call.
@@ -106,21 +106,21 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
             graphed(*inputs)
             # The next run of a CUDA graph overwrites what this one gave.
             return lambda *inputs: tuple(x.clone() for x in graphed(*inputs))
-        # What is a list of operations already needs no torch.compile, whose guards would run before every call.
+        # A list of operations needs no torch.compile, whose guards would run before every call.
         run: Any = torch._inductor.compile(module, list(inputs))
         return run
 
 
 @functools.cache
 def _try(kind: str) -> None:
-    """Compile next to nothing, which tells of all that may be missing before anything long begins."""
+    """Compile next to nothing, to find out early whether anything is missing."""
     try:
         with one_at_a_time:
             compiled(symbolic_trace(lambda x: (x.sin(),)), [torch.ones(2, device=kind)])
     except Exception as error:
         raise InputError(
             f"compile is True, but torch cannot compile for {kind} here ({_first_line(error)}); expected a C++ "
-            "compiler such as g++ (CXX may name it) or, for a GPU, Triton: install what is missing, or do not compile"
+            "compiler such as g++ (CXX may name it) or, for a GPU, Triton; install what is missing, or do not compile"
         ) from error
 
 
@@ -134,7 +134,7 @@ def _lifted(module: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     kept = {str(node.target): getattr(module, str(node.target)) for node in holders}
     odd = [name for name, value in kept.items() if not isinstance(value, Tensor)]
     if odd:
-        raise TypeError(f"{odd[0]} is no tensor")
+        raise TypeError(f"{odd[0]} is not a tensor")
     places = {name: graph.placeholder(f"kept_{i}") for i, name in enumerate(kept)}
     for node in module.graph.nodes:
         if node.op == "get_attr":

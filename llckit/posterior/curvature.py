@@ -1,4 +1,4 @@
-"""Matrix-free curvature of the loss at a checkpoint: extreme eigenvalues and the spectrum's density by Lanczos."""
+"""`curvature`: eigenvalues of the loss's Hessian at w*, all of them or, matrix-free, their density by Lanczos."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 DENSE = 1024  # up to this many parameters the whole Hessian is formed
-VECTORS = 128  # products computed at a time
+VECTORS = 128  # Hessian-vector products computed at a time
 PROBES = 4
 LANCZOS_STEPS = 16
-BASIS_BYTES = 2**28  # of Lanczos vectors kept; from half a million parameters on none are
-STEP = 1e-2  # of a finite difference: each weight that moves, moves by about this share of the root mean square weight
+BASIS_BYTES = 2**28  # of Lanczos vectors kept; from half a million parameters on none are kept
+STEP = 1e-2  # finite difference: each weight that moves, moves by about this share of the root mean square weight
 
 Gradient = Callable[[Tensor], Tensor]  # weights (rows, dim) to gradients of the same shape
 
@@ -39,11 +39,11 @@ class Spectrum(NamedTuple):
 def curvature(gradient: Gradient, center: Tensor, seed: int = 0) -> Spectrum:
     """The eigenvalues of ∇²L(w*): all of them for small models, else stochastic Lanczos quadrature.
 
-    Hessian-vector products are central differences of the gradient, (∇L(w* + δv) − ∇L(w* − δv)) / 2δ, which every
-    model allows and which see the curvature of a kinked loss at the scale of the step. Lanczos (Golub & Meurant 2010;
-    Ubaru, Chen & Saad 2017) converges to the largest eigenvalue within the 16 steps taken. Where its vectors would need
-    more than 256 MiB there is one probe in place of four, in the precision of the weights and without
-    reorthogonalisation, which doubles eigenvalues already found and leaves the largest as it is.
+    Hessian-vector products are central differences of the gradient, (∇L(w* + δv) − ∇L(w* − δv)) / 2δ. Every model
+    allows them, and they see the curvature of a kinked loss at the scale of the step. Lanczos (Golub & Meurant 2010;
+    Ubaru, Chen & Saad 2017) converges to the largest eigenvalue within the 16 steps taken. If its vectors would need
+    more than 256 MiB, one probe takes the place of four, in the precision of the weights and without
+    reorthogonalisation. That doubles eigenvalues that were found already and leaves the largest as it is.
 
     Args:
         gradient: ∇L at rows of weights.
@@ -51,7 +51,7 @@ def curvature(gradient: Gradient, center: Tensor, seed: int = 0) -> Spectrum:
         seed: Seed of the probe vectors.
 
     Returns:
-        Nodes and weights.
+        Nodes and weights of the spectrum's density.
     """
     dim = len(center)
     delta = STEP * (float(center.double().square().mean().sqrt()) or 1.0)
@@ -89,7 +89,7 @@ def _lanczos(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spe
 
 
 def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spectrum:
-    """The plain recurrence, which holds three vectors."""
+    """The plain recurrence, which keeps three vectors in memory."""
     dim = len(center)
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(dim, generator=generator, dtype=center.dtype).to(center)
@@ -111,7 +111,7 @@ def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: in
 def _quadrature(alpha: Tensor, beta: Tensor, dim: int) -> Spectrum:
     """Nodes and weights from the tridiagonal matrices of the probes, shapes (probes, steps) and (probes, steps − 1)."""
     tridiagonal, off = torch.diag_embed(alpha), beta
-    # A vanishing β ends the Krylov space: what follows is noise and must stay decoupled from it.
+    # A vanishing β ends the Krylov space; the noise that follows must stay decoupled from it.
     off = off * (off > 1e-6 * tridiagonal.abs().amax((1, 2))[:, None]).cumprod(1)
     tridiagonal += torch.diag_embed(off, 1) + torch.diag_embed(off, -1)
     values, vectors = torch.linalg.eigh(tridiagonal)

@@ -1,4 +1,4 @@
-"""A cheap stand-in for the posterior: trajectories follow it, and the posterior itself accepts or rejects them."""
+"""`Guide`: a cheap stand-in that trajectories follow; the posterior itself accepts or rejects them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llckit.posterior.task import Task
 class Guide:
     """Ũ_B(w) = nβ (K_B(w) + ∇L(w*)·(w − w*)) + γ/2 ‖w − w*‖², with K_B the behavioral loss of a minibatch B.
 
-    The loss of a minibatch has its minimum far from w* wherever single samples keep a residual there, such as the
-    noise of their labels. The distance from w*'s own outputs has none: w* is its minimum on every minibatch, and its
-    curvature is that of the loss but for the residuals' share, which averages out over all samples.
+    The loss of a minibatch has its minimum far from w* if single samples keep a residual there, such as the noise of
+    their labels. The distance from w*'s own outputs has no residual: w* is its minimum on every minibatch. Its
+    curvature is that of the loss without the residuals' part, which averages out over all samples.
 
     Args:
-        posterior: What it stands in for.
-        task: Of that posterior.
-        size: Samples in B.
+        posterior: The posterior that the guide stands in for.
+        task: The task of that posterior's checkpoint.
+        size: Number of samples in B.
 
     Raises:
         InputError: The task has no behavioral loss, or its samples cannot be drawn singly.
@@ -38,10 +38,10 @@ class Guide:
         """The stand-in of a new minibatch, the same for all rows.
 
         Args:
-            draw: Gives `size` integers below n, shape (size,), for (n, size).
+            draw: `draw(n, size)` gives `size` integers below n, shape (size,).
 
         Returns:
-            Ũ_B, of weights of shape (rows, dim).
+            Ũ_B as a function of weights of shape (rows, dim).
         """
         samples = self._behavior.samples
         minibatch = samples.subset(draw(samples.n, self._size))

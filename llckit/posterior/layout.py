@@ -68,8 +68,8 @@ class Layout:
         if problems:
             more = f"; and {len(problems) - NAMES_SHOWN} more" if len(problems) > NAMES_SHOWN else ""
             raise InputError(
-                f"checkpoint does not fit the task's model: {'; '.join(problems[:NAMES_SHOWN])}{more}. "
-                "Give the task the architecture the checkpoints were saved from"
+                f"the checkpoint does not fit the task's model ({'; '.join(problems[:NAMES_SHOWN])}{more}); "
+                "expected the architecture that the checkpoints were saved from"
             )
 
     def split(self, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -92,7 +92,10 @@ class Layout:
         for name, group in self.tied.items():
             first = next(n for n in group if n in state)
             if name in state and not torch.equal(state[first], state[name]):
-                raise InputError(f"{first} and {name} are one parameter in the model but differ in the checkpoint")
+                raise InputError(
+                    f"{first} and {name} differ in the checkpoint; expected the same values, as they are one parameter "
+                    "in the model"
+                )
             given[name] = state[first]  # savers may keep only one of the names
         cast = {name: given[name].detach().to(self.device, dtype) for name, dtype in self._own_types.items()}
         fixed = {name: cast[name] for name in self._fixed}
@@ -107,7 +110,7 @@ class Layout:
             if not (torch.isfinite(value).all() if name in self.tied else not torch.isnan(value).any())
         ]
         if broken:
-            raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}: nothing can be estimated")
+            raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}; expected finite numbers")
 
     def flat(self, tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
         """One vector from a tensor for each sampled parameter, such as its weights or its gradient.

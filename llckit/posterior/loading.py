@@ -1,4 +1,4 @@
-"""A task by its name in a Python file."""
+"""`load_task` and `load_reference`: a task by its name in a Python file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from llckit.checks import check_bool
+from llckit.checks import check_bool, shown
 from llckit.errors import InputError
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.compiling import Compiler
@@ -21,26 +21,27 @@ def load_task(reference: str, *, compile: bool = False) -> Task:
 
     Args:
         reference: `"file.py:NAME"`, where NAME is a `Task` or a function without arguments that returns one.
-        compile: Whether it compiles gradients (see `Task`), also where the file does not say so.
+        compile: Whether the task compiles gradients (see `Task`), even if the file does not say so.
 
     Returns:
         The task.
 
     Raises:
-        InputError: No such file or name, the file fails, NAME is no task, or torch cannot compile here.
+        InputError: There is no such file or name, the file fails, NAME is not a task, or torch cannot compile here.
     """
     if not isinstance(reference, str):
-        raise InputError(f'task is a {type(reference).__name__}; expected a string "file.py:NAME"')
+        raise InputError(f'task is {shown(reference)}; expected a string "file.py:NAME"')
     check_bool("compile", compile)
     path, _, name = reference.rpartition(":")
     if not path or not name.isidentifier():
-        raise InputError(f"task {reference!r} is not of the form file.py:NAME, such as task.py:task")
+        raise InputError(f"task is {reference!r}; expected the form file.py:NAME, such as task.py:task")
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"task file {path} {'is no file' if file.exists() else 'does not exist'}")
+        found = "is not a file" if file.exists() else "does not exist"
+        raise InputError(f"task file {path} {found}; expected a Python file that defines {name}")
     spec = importlib.util.spec_from_file_location(f"llckit_task_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise InputError(f"task file {path} is not a Python file (.py)")
+        raise InputError(f"task file {path} is not a Python file; expected a name that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look modules up by name
     sys.path.insert(0, str(file.resolve().parent))
@@ -56,11 +57,11 @@ def load_task(reference: str, *, compile: bool = False) -> Task:
         sys.path.remove(str(file.resolve().parent))
     if found is None:
         names = [key for key, value in vars(module).items() if isinstance(value, Task)]
-        hint = f"; it defines {', '.join(names)}" if names else ""
-        raise InputError(f"task file {path} does not define {name}{hint}")
+        hint = f", such as {', '.join(names)}" if names else ""
+        raise InputError(f"task file {path} does not define {name}; expected the name of a task in it{hint}")
     if not isinstance(task, Task):
         raise InputError(
-            f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function giving one"
+            f"{name} in {path} is a {type(task).__name__}; expected an llckit.Task, or a function that gives one"
         )
     if compile and task.compiler is None:
         task.compiler = task.original.compiler = Compiler(task.device)
@@ -73,7 +74,7 @@ def _digest(file: Path) -> str:
 
 
 def load_reference(reference: Reference) -> Task:
-    """The task that another process has.
+    """Make the task that another process has.
 
     Args:
         reference: The `reference` of that task.

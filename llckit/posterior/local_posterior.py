@@ -61,7 +61,7 @@ class LocalPosterior:
         self.localization = torch.as_tensor(localization, **as_rows).expand(rows)
         self._columns = [x[:, None].to(weights.dtype) for x in (self.n_beta, self.localization)]
         self._away = weights.new_empty(rows, min(self.dim, BLOCK))  # kept: new memory costs page faults
-        self._loss_grad = _OnceAsked(checkpoint)
+        self._loss_grad = _SharedGradient(checkpoint)
         self._loss = checkpoint.loss  # refuses what is not finite before any sampling
 
     def row(self, r: int) -> LocalPosterior:
@@ -162,8 +162,8 @@ class LocalPosterior:
         return self._energy(loss - self._loss, torch.full_like(loss, torch.nan), distance2)
 
 
-class _OnceAsked:
-    """∇L(w*) for minibatches: of a large model, kept as long as a posterior needs it, and shared by all of its rows."""
+class _SharedGradient:
+    """∇L(w*), computed when minibatches first need it, kept even for large models, and shared by all rows."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint

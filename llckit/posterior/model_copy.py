@@ -1,4 +1,4 @@
-"""A copy of the user's model that can be sampled: in evaluation mode, restricted, of one floating type."""
+"""`copy_model`: a copy of the user's model that can be sampled, in evaluation mode and of one floating type."""
 
 from __future__ import annotations
 
@@ -28,18 +28,22 @@ def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str
         model = copy.deepcopy(model).eval()
     except Exception as error:
         raise InputError(
-            f"the model cannot be copied ({error}); expected an nn.Module that deepcopy accepts"
+            f"the model cannot be copied ({error}); expected a torch.nn.Module that copy.deepcopy accepts"
         ) from error
     _separate(model, set())
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        raise InputError("the model has lazy parameters without a shape; run one batch through it first")
+        raise InputError(
+            "the model has lazy parameters; expected parameters with a shape: run one batch through it first"
+        )
     indices = restrict(model, params)
     sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not sum(p.numel() for p in sampled.values()):
-        raise InputError("the model has no parameter with requires_grad=True: there is nothing to sample")
+        raise InputError(
+            "the model has no parameter with requires_grad=True; expected at least one, else there is nothing to sample"
+        )
     odd = [f"{name} ({p.dtype})" for name, p in sampled.items() if not p.is_floating_point()]
     if odd:
-        raise InputError(f"parameters are not real numbers: {', '.join(odd)}; expected floating-point parameters")
+        raise InputError(f"parameters are not real numbers ({', '.join(odd)}); expected floating-point parameters")
     types = {p.dtype for p in sampled.values()}
     if types != {torch.float64} and types != {torch.float32}:
         model = model.double() if torch.float64 in types else model.float()

@@ -1,21 +1,22 @@
-"""Functions of the model, evaluated at sampled weights."""
+"""`observing`: functions of the model, evaluated at sampled weights."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llckit.checks import shown
 from llckit.errors import InputError
 from llckit.posterior.checkpoint import Checkpoint
 from llckit.posterior.task import Task
 
-Observable = Callable[[nn.Module], Any]
+Observable = Callable[[nn.Module], SupportsFloat]
 
 
 def observing(
@@ -24,18 +25,20 @@ def observing(
     """Turn functions of the model into one of rows of weights, and try them at w*.
 
     Args:
-        task: Supplies the model; the functions get a copy of it.
+        task: The task whose model the functions get, as a copy.
         checkpoint: w* and what is not sampled.
-        functions: Each takes the model and gives a number.
+        functions: Functions by name; each takes the model and gives a number.
 
     Returns:
         Maps weights (rows, dim) to values (rows,) by name.
 
     Raises:
-        InputError: No mapping of names to functions, or one fails or gives no finite number at w*.
+        InputError: These are not functions by name, or one fails or gives no finite number at w*.
     """
     if not isinstance(functions, Mapping) or not all(callable(function) for function in functions.values()):
-        raise InputError(f"observe is {functions!r}; expected functions of the model by name, such as {{'norm': norm}}")
+        raise InputError(
+            f"observe is {shown(functions)}; expected functions of the model by name, such as {{'norm': norm}}"
+        )
     model = copy.deepcopy(task.model)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
 

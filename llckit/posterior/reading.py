@@ -1,4 +1,4 @@
-"""Reads a dataset by index: in this process, or by the worker processes that the user's DataLoader asks for."""
+"""`Reader`: reads a dataset by index, in this process or in the worker processes that the DataLoader asks for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler,
 from llckit.errors import InputError
 from llckit.posterior.trees import Tree, leaves, placed
 
-COLLATE_SIZE = 256  # samples collated at a time when nobody named a batch size
+COLLATE_SIZE = 256  # samples in a batch if there is no DataLoader to say
 WORKERS = "num_workers", "worker_init_fn", "multiprocessing_context", "prefetch_factor", "timeout"
 
 
 class Reader:
-    """Reads samples of a map-style dataset in batches, here or by worker processes, which stay for the next pass.
+    """Reads samples of a map-style dataset in batches, here or in worker processes, which stay for the next pass.
 
     Args:
         data: A dataset, or a DataLoader over one.
         device: Where batches are put.
-        half_to: The type that half-precision tensors become; None leaves them.
+        half_to: The type that half-precision tensors are converted to; None leaves them.
 
     Attributes:
         blocks: The indices of each batch of a full pass.
@@ -33,7 +33,7 @@ class Reader:
         n: Samples in the dataset.
 
     Raises:
-        InputError: There is nothing to index, or a sampler that leaves samples out.
+        InputError: The data cannot be indexed or are empty, or a sampler leaves samples out.
     """
 
     def __init__(self, data: Any, device: torch.device, half_to: torch.dtype | None) -> None:
@@ -56,7 +56,7 @@ class Reader:
         self._name, self._device, self._half_to = type(data).__name__, device, half_to
         self.n = len(self.dataset)
         if self.n == 0:
-            raise InputError("data is empty: expected at least one sample")
+            raise InputError("data is empty; expected at least one sample")
         self.blocks = [range(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
         self._loader: DataLoader | None = None
         self._busy = False
@@ -76,7 +76,7 @@ class Reader:
             blocks: The indices of each batch.
 
         Yields:
-            The batch, and a checksum of its values.
+            The batch and a checksum of its values.
 
         Raises:
             InputError: Reading or collating fails, or the dataset's length has changed.
@@ -86,58 +86,59 @@ class Reader:
                 f"the data ({self._name}) had {self.n} samples when they were first read and has {len(self.dataset)} "
                 "now; expected a data set that does not change"
             )
-        by_workers = self.num_workers > 0 and not self._busy  # one pass has the workers; another at a time reads here
+        by_workers = self.num_workers > 0 and not self._busy  # workers serve one pass; a second one reads here
         batches = self._from_workers(blocks) if by_workers else map(self._load, blocks)
         self._busy |= by_workers
         try:
             for indices in blocks:
                 try:
-                    batch, mark = next(batches)
+                    batch, crc = next(batches)
                 except Exception as error:
                     del batches
                     self.close()
                     raise InputError(
                         f"reading samples {min(indices)} to {max(indices)} of the data ({self._name}) failed: "
-                        f"{_cause(error)}. Expected tensors with one row per sample, or a Dataset whose samples "
+                        f"{_cause(error)}; expected tensors with one row per sample, or a Dataset whose samples "
                         "collate into batches"
                     ) from error.with_traceback(None)  # whose frames would keep the workers
-                yield self.place(batch, copy=by_workers), mark
+                yield self.place(batch, copy=by_workers), crc
         finally:
             if by_workers:
                 self._busy = False
 
     def place(self, batch: Tree, copy: bool = False) -> Tree:
-        """The batch where it is computed with.
+        """The batch on the device where it is computed with.
 
         Args:
             batch: As collated.
-            copy: Whether it comes from a worker, with whom its memory is shared: each tensor holds a file open.
+            copy: Whether to copy tensors that are there already. A worker shares the memory of what it sends, and each
+                such tensor holds a file open.
 
         Returns:
-            The same values.
+            A batch of the same values.
         """
         return placed(batch, self._device, self._half_to, copy=copy, non_blocking=self._device.type == "cuda")
 
     def close(self) -> None:
-        """End the workers; the next pass starts new ones."""
+        """End the worker processes; the next pass starts new ones."""
         self._loader = None
 
     def _load(self, indices: Sequence[int]) -> tuple[Tree, int]:
         together = getattr(self.dataset, "__getitems__", None)
-        return _marked(self.collate, together([*indices]) if together else [self.dataset[i] for i in indices])
+        return _checked(self.collate, together([*indices]) if together else [self.dataset[i] for i in indices])
 
     def _from_workers(self, blocks: Sequence[Sequence[int]]) -> Iterator[tuple[Tree, int]]:
         with warnings.catch_warnings():
-            # How many workers, and that they are forked, is the user's choice; the DataLoader given has warned already.
+            # The number of workers, and forking them, is the user's choice; the user's DataLoader has warned.
             warnings.filterwarnings("ignore", message="This DataLoader will create|.*multi-threaded, use of fork")
             if self._loader is None:
                 self._loader = DataLoader(
                     self.dataset,
                     batch_sampler=_Order(),
-                    collate_fn=partial(_marked, self.collate),
+                    collate_fn=partial(_checked, self.collate),
                     persistent_workers=True,
                     pin_memory=self._device.type == "cuda",
-                    generator=torch.Generator(),  # the workers' seeds; without it they come from the user's
+                    generator=torch.Generator(),  # for the workers' seeds, else drawn from the user's generator
                     **self._workers,
                 )
             assert isinstance(self._loader.batch_sampler, _Order)
@@ -147,7 +148,7 @@ class Reader:
 
 
 class _Order:
-    """A batch sampler of which each pass may have its own."""
+    """A batch sampler whose batches are set before each pass."""
 
     blocks: Sequence[Sequence[int]] = ()
 
@@ -157,19 +158,19 @@ class _Order:
 
 def checksum(tree: Tree) -> int:
     """CRC-32 of a batch's shapes, types and values."""
-    mark = 0
+    crc = 0
     for x in leaves(tree):
-        mark = zlib.crc32(repr((x.dtype, x.shape)).encode(), mark)
+        crc = zlib.crc32(repr((x.dtype, x.shape)).encode(), crc)
         values = x.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
-        mark = zlib.crc32(memoryview(values.numpy()), mark)  # pyright: ignore[reportArgumentType]
-    return mark
+        crc = zlib.crc32(memoryview(values.numpy()), crc)  # pyright: ignore[reportArgumentType]
+    return crc
 
 
-def _marked(collate: Callable[[list[Any]], Tree], samples: list[Any]) -> tuple[Tree, int]:
+def _checked(collate: Callable[[list[Any]], Tree], samples: list[Any]) -> tuple[Tree, int]:
     batch = collate(samples)
     try:
         return batch, checksum(batch)
-    except InputError:  # no tensors: refused where the batch arrives
+    except InputError:  # not only tensors: the process that receives the batch refuses it
         return batch, 0
 
 
@@ -182,7 +183,7 @@ def _cause(error: Exception) -> str:
 
 
 def _check_order(loader: DataLoader) -> None:
-    # A loader's order does not matter; a sampler that leaves samples out or weighs them changes what L is.
+    # A loader's order does not matter, but a sampler that leaves samples out or weighs them changes L.
     if isinstance(loader.dataset, IterableDataset):
         return
     if loader.batch_sampler is None:

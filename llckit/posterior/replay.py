@@ -1,4 +1,4 @@
-"""Batched gradients that are asked for again and again, recorded once and then played from the recording."""
+"""`Replay`: batched gradients that are asked for again and again, recorded once and then run from the recording."""
 
 from __future__ import annotations
 
@@ -19,35 +19,40 @@ from llckit.posterior.compiling import Compiler, one_at_a_time
 from llckit.posterior.flat_loss import Fixed, FlatLoss
 from llckit.posterior.trees import Tree, leaves, rebuilt
 
-WORTH = 100  # calls from which on a recording, which takes some hundred calls' time, pays
-MOST = 4  # kinds of calls that are counted and recorded
+WORTH = 100  # calls of a kind after which they are recorded: a recording takes the time of some hundred calls
+MOST = 8  # kinds of calls that are counted and recorded
 
 Found = tuple[Tensor, Tensor]  # losses and gradients
 aten = torch.ops.aten
 
 
 class _Call(NamedTuple):
-    """What a recording is good for: weights of this layout, with all samples or with own batches of these layouts."""
+    """The kind of a call, which a recording serves: how weights lie in memory, and own batches (None: all samples)."""
 
     weights: tuple[torch.Size, tuple[int, ...]]
     own: tuple[tuple[torch.Size, torch.dtype, tuple[int, ...]], ...] | None
 
 
 class Replay:
-    """Losses and gradients of all rows in one batched call, as `losses_and_grads_of` gives them, to the last bit.
+    """Losses and gradients of all rows in one batched call: those of `FlatLoss.losses_and_grads`, to the last bit.
 
-    Of a small model a call costs several times its arithmetic: autograd, `vmap` and the model's own code run anew each
-    time to arrive at the same list of tensor operations. From the hundredth call of a kind on that list, recorded by
-    `torch.fx`, is run in their place, and what does not depend on the weights is computed once and for all. A call is
-    of the same kind if the weights have the same layout and the batch is that of all samples, so that nothing a model
-    does with the values of its data can differ; or, where every row has a batch of its own (whose values `vmap` lets no
-    code look at), if it has the same shapes. What depends on the weights in the shapes of its tensors is not recorded,
-    and a recording is used only if it repeats an ordinary call bit by bit. Where the task compiles, it is compiled, if
-    that repeats the call up to rounding. While it is made, all intermediate results of one call are in memory.
+    For a small model a call costs several times its arithmetic: autograd, `vmap` and the model's own code run anew each
+    time and arrive at the same list of tensor operations. After a hundred calls of a kind that list is recorded by
+    `torch.fx` and run in their place. What does not depend on the weights is computed once.
+
+    * Two calls are of one kind if their weights lie in memory alike and both take the batch of all samples: then
+      nothing that a model does with the values of its data can differ. Calls with a batch for each row, whose values
+      `vmap` hides from all code, are of one kind if their shapes agree.
+    * A call in which the shape of a tensor depends on the weights is not recorded.
+    * A recording is used only if it repeats an ordinary call bit by bit. With a compiler it is compiled, if the
+      compiled one repeats the call up to rounding.
+    * While a recording is made, all intermediate results of one call are in memory.
 
     Args:
-        task: Model and loss.
-        point: Supplies what is not sampled, and the samples whose calls are recorded.
+        flat_loss: Model and loss.
+        fixed: Tensors that are not sampled, by name.
+        block: All samples as one batch; None if there is no such batch.
+        compiler: Compiles recordings; None leaves them as they are.
     """
 
     def __init__(self, flat_loss: FlatLoss, fixed: Fixed, block: Tree | None, compiler: Compiler | None) -> None:
@@ -103,11 +108,11 @@ class Replay:
             _simplify(module)
             with torch.no_grad():  # twice: operations that write may have changed what was kept
                 again = [module.forward(*inputs) for _ in range(2)]
-        except Exception:  # whatever cannot be recorded runs as before
+        except Exception:  # what cannot be recorded runs as before
             return None
         equal = all(torch.equal(x, y) for found in again for x, y in zip(found, expected, strict=True))
         kept = {x.untyped_storage().data_ptr() for x in (*inputs, *module.buffers(), *leaves(batch))}
-        # Callers overwrite gradients: such as are memory of something else must not be handed out.
+        # Callers overwrite gradients, so memory that belongs to something else must not be handed out.
         shared = any(x.untyped_storage().data_ptr() in kept for x in again[0])
         if not equal or shared:
             return None
@@ -126,13 +131,13 @@ def _shape_depends_on_values(node: Node) -> bool:
 
 
 def _simplify(module: GraphModule) -> None:
-    """Compute what is the same at every call, and leave out what does nothing.
+    """Compute what is the same at every call once, and drop operations that do nothing.
 
     Args:
-        module: Recorded operations.
+        module: The recorded operations; changed in place.
 
     Raises:
-        ValueError: The shape of a tensor depends on the weights: such numbers would stand in the recording.
+        ValueError: The shape of a tensor depends on the weights, and the recording would hold it as a constant.
     """
     graph: Graph = module.graph
     known: dict[Node, Any] = {}
@@ -143,7 +148,7 @@ def _simplify(module: GraphModule) -> None:
             continue
         elif isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             if node.args[0] in known:
-                return  # what is written into is not the same at every call
+                return  # memory that is written into is not the same at every call
         elif node.target is aten.detach.default or (node.target is aten.mul.Scalar and node.args[1] == 1):
             node.replace_all_uses_with(node.args[0])
         elif all(x in known for x in node.all_input_nodes):

@@ -1,4 +1,4 @@
-"""Which parameters are sampled: all that train, some by name, or single entries by a mask."""
+"""`restrict`: which parameters are sampled. All that train, some by name, or single entries by a mask."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def restrict(model: nn.Module, params: Selection) -> dict[str, Tensor]:
             leaves the model as it is.
 
     Returns:
-        For each parameter of which only some entries are sampled, their indices in the flattened parameter.
+        For each parameter that is sampled in part, the indices of the sampled entries in the flattened parameter.
 
     Raises:
-        InputError: A name or pattern that fits no parameter, a mask of the wrong shape or type, or nothing selected.
+        InputError: A name or pattern fits no parameter, a mask has the wrong shape or type, or nothing is selected.
     """
     if params is None:
         return {}
-    # A tied parameter goes by any of its names; the first is the one it is sampled under.
+    # A tied parameter may be given by any of its names; it is sampled under the first.
     first = {id(parameter): name for name, parameter in model.named_parameters()}
     named = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
     masks: Mapping[str, Tensor | None]
@@ -56,7 +56,7 @@ def restrict(model: nn.Module, params: Selection) -> dict[str, Tensor]:
             indices[name] = mask.flatten().nonzero().squeeze(1)
     empty = {name for name, index in indices.items() if not len(index)}
     if not set(masks) - empty:
-        raise InputError("params selects no parameter; expected names, patterns or masks with something True in them")
+        raise InputError("params selects no parameter; expected names, patterns, or masks with at least one True")
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in masks and name not in empty)
     return {name: index for name, index in indices.items() if name not in empty}
@@ -68,7 +68,7 @@ def _matching(pattern: str, named: Mapping[str, str]) -> list[str]:
     found = [own for name, own in named.items() if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         shown = ", ".join(list(named)[:NAMES_SHOWN]) + (" …" if len(named) > NAMES_SHOWN else "")
-        raise InputError(f"params names {pattern}, which fits no parameter that trains; there are {shown}")
+        raise InputError(f"params holds {pattern}, which fits no parameter that trains; expected some of {shown}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The user's data, indexed by us: tensors, dictionaries, datasets and loaders become `Samples`."""
+"""`Samples`: the user's data, whether tensors, dictionaries, a dataset or a loader, read by index and in order."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from llckit.posterior.trees import Tree, alike, cut, form, leaves, length, place
 
 
 class Samples:
-    """`n` samples: held in memory as blocks of collated batches, or read anew at every pass where they do not fit.
+    """`n` samples, kept in memory as collated batches, or read again at every pass if they do not fit there.
 
-    A Dataset or DataLoader is read once at the start. What would take more than `MEMORY_BYTES` (4 GiB, by the first
-    batch times the number of batches) is not kept: each full pass reads it again in order, one batch after the other,
-    by as many worker processes as the DataLoader has, and serves all rows; minibatches read just their samples. The
-    chunks, and so all numbers, are those of data in memory, bit for bit, as long as they stay below 1 GiB each.
+    A Dataset or DataLoader is read once at the start. Data that would take more than `MEMORY_BYTES` (4 GiB, by the
+    first batch times the number of batches) are not kept. Each full pass reads them again in order, batch by batch, in
+    as many worker processes as the DataLoader has, and serves all rows; a minibatch reads only its own samples. The
+    chunks, and so all numbers, are those of data in memory, bit for bit, as long as a chunk stays below 1 GiB.
 
     Args:
         data: A tensor, a tuple, list or dictionary of tensors (or NumPy arrays) whose first dimension counts the
-            samples; a map-style `Dataset`; or a `DataLoader`, of which the dataset, collate function, batch size and
-            worker processes are used and the order is not: a shuffling loader is welcome.
+            samples; a map-style `Dataset`; or a `DataLoader`. From a loader the dataset, collate function, batch size
+            and worker processes are used; its order is not, so it may shuffle.
         device: Where the tensors are kept.
-        half_to: The type that half-precision tensors become; None leaves them.
+        half_to: The type that half-precision tensors are converted to; None leaves them.
 
     Attributes:
         n: Number of samples.
-        reread: Two trees made from the same indices where reading them twice gave different tensors, else None.
+        reread: Two batches of the same indices, if reading them twice gave different tensors; else None.
 
     Raises:
-        InputError: No samples, unequal lengths, or data that cannot be indexed or read.
+        InputError: There are no samples, lengths differ, or the data cannot be indexed or read.
     """
 
     def __init__(self, data: Any, device: torch.device | str = "cpu", half_to: torch.dtype | None = None) -> None:
@@ -53,7 +53,7 @@ class Samples:
         self._source = found if isinstance(found, Stream) else _Kept(found)
         self.n = sum(self._source.sizes)
         if self.n == 0:
-            raise InputError("data is empty: expected at least one sample")
+            raise InputError("data is empty; expected at least one sample")
 
     @staticmethod
     def _of(source: _Kept | Stream) -> Samples:
@@ -63,12 +63,12 @@ class Samples:
 
     @property
     def is_indexable(self) -> bool:
-        """Whether single samples can be gathered (not so where a collate function pads batches unequally)."""
+        """Whether single samples can be gathered; not if a collate function pads batches to different lengths."""
         return self._source.is_indexable
 
     @property
     def block(self) -> Tree | None:
-        """All samples as the one batch that they are kept as, the same object each time; None where they are not."""
+        """All samples as one batch, the same object each time; None if they are not kept as one."""
         return self._source.block if isinstance(self._source, _Kept) else None
 
     def chunks(self, size: int) -> Iterator[tuple[Tree, int]]:
@@ -82,12 +82,12 @@ class Samples:
     def paired(self, function: Callable[[Tree], Tensor], size: int) -> Samples:
         """The same samples, each as a pair (sample, function of it), sharing memory with these.
 
-        The function's values are kept in memory even where the samples are not: as a model's outputs they tend to be
-        far smaller, and making them anew would cost one more forward at every pass.
+        The function's values are kept in memory even if the samples are not. As a model's outputs they tend to be far
+        smaller, and to compute them again would cost one more forward at every pass.
 
         Args:
             function: Maps a batch to one tensor whose first dimension is the batch.
-            size: Samples per call.
+            size: Largest number of samples in a call.
 
         Returns:
             Samples whose batches are tuples (batch, value).
@@ -104,7 +104,7 @@ class Samples:
             indices: Integers below `n`, shape (size,).
 
         Returns:
-            `size` samples.
+            These samples.
         """
         part = self._source.part(indices) if isinstance(self._source, Stream) else None
         return self._of(_Kept([self.gather(indices)]) if part is None else part)
@@ -113,13 +113,13 @@ class Samples:
         """The samples with these indices; an index tensor of shape (rows, batch) gives leaves (rows, batch, …).
 
         Args:
-            indices: Integers below `n`.
+            indices: Integers below `n`, of any shape.
 
         Returns:
-            A tree whose leaves are indexed by `indices`.
+            A batch whose leaves have the shape of `indices` in place of their first dimension.
 
         Raises:
-            InputError: The samples are kept as batches of unequal shapes.
+            InputError: The samples are kept as batches of different shapes.
         """
         if not self.is_indexable:
             raise InputError(
@@ -129,13 +129,13 @@ class Samples:
         return self._source.gather(indices)
 
     def close(self) -> None:
-        """End the worker processes that read the data, if there are any; the next pass starts new ones."""
+        """End the worker processes that read the data, if any; the next pass starts new ones."""
         if isinstance(self._source, Stream):
             self._source.close()
 
 
 class _Kept:
-    """Samples in memory: one block, or as many as the collate function gave where these cannot be joined."""
+    """Samples in memory: one block, or the batches of the collate function if these cannot be joined."""
 
     def __init__(self, blocks: list[Tree]) -> None:
         lengths = [length(block) for block in blocks]

@@ -27,7 +27,7 @@ class Teacher:
         flat_loss: The behavioral loss; its batches are pairs (batch of the user's, outputs of the checkpoint).
 
     Raises:
-        InputError: The outputs cannot be seen, or the loss is not curved in them.
+        InputError: The outputs cannot be observed, or the loss is not curved in them.
     """
 
     def __init__(self, user: FlatLoss) -> None:
@@ -114,7 +114,7 @@ def _fitted_distance(user: FlatLoss) -> _Distance:
     output, size = outputs(model, batch), length(batch)
     if output.dim() == 0 or output.shape[0] != size:
         raise InputError(
-            f"the model gives shape {tuple(output.shape)} for {size} samples; expected one output per sample first"
+            f"the model gives shape {tuple(output.shape)} for {size} samples; expected {size} as the first dimension"
         )
     generator = torch.Generator().manual_seed(0)
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from llckit.errors import InputError
 
 Tree = Any  # a tensor, or tuples, lists and mappings of such
-Form = tuple[tuple[torch.Size, torch.dtype], ...]  # of one sample: shape and type of every leaf
+Form = tuple[tuple[torch.Size, torch.dtype], ...]  # shape and type of every leaf of one sample
 
 
-def tree_map(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
+def tree_map(function: Callable[[Tensor], object], tree: Tree) -> Tree:
     """The same tree with `function` applied to every tensor in it.
 
     Args:
-        function: Called with each tensor (NumPy arrays arrive as tensors).
+        function: Called with each tensor; NumPy arrays are converted to tensors first.
         tree: A tensor, or nested tuples, lists and mappings of tensors.
 
     Returns:
@@ -57,7 +57,7 @@ def rebuilt(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
 
 
 def cut(tree: Tree, start: int, stop: int) -> Tree:
-    """Some of a batch's samples, one after the other, as views."""
+    """The samples `start` to `stop` of a batch, as views."""
     return tree_map(lambda x: x[start:stop], tree)
 
 
@@ -75,7 +75,7 @@ def length(tree: Tree) -> int:
     """
     shapes = [list(x.shape) for x in leaves(tree)]
     if not shapes:
-        raise InputError("data is empty: expected at least one tensor of samples")
+        raise InputError("data is empty; expected at least one tensor of samples")
     if any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         raise InputError(
             f"data tensors have shapes {shapes}; expected the same first dimension, the number of samples, in all"
@@ -92,10 +92,10 @@ def alike(forms: Sequence[Form]) -> bool:
     """Whether batches of these forms can be joined into one.
 
     Args:
-        forms: Of each batch.
+        forms: Form of each batch's samples.
 
     Returns:
-        Whether they are the same.
+        Whether all forms are the same.
 
     Raises:
         InputError: The batches hold different numbers of tensors.
@@ -106,7 +106,7 @@ def alike(forms: Sequence[Form]) -> bool:
 
 
 def num_bytes(tree: Tree) -> int:
-    """Memory that a tree's values take."""
+    """Bytes that the values of a tree take in memory."""
     return sum(x.numel() * x.element_size() for x in leaves(tree))
 
 
@@ -123,9 +123,9 @@ def placed(
     Args:
         tree: A batch.
         device: Where its tensors go.
-        half_to: The type that half-precision tensors become; None leaves them.
-        copy: Whether tensors that are there already are copied.
-        non_blocking: Whether copies from pinned memory may go on while this process does.
+        half_to: The type that half-precision tensors are converted to; None leaves them.
+        copy: Whether tensors that are on the device already are copied, too.
+        non_blocking: Whether this process goes on while tensors are copied from pinned memory.
 
     Returns:
         A tree of the same shape.

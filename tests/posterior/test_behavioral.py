@@ -120,7 +120,7 @@ class WithLogits(nn.Module):
 def test_outputs_with_logits():
     plain = behavioral_task(Task(net(4), (X, LABELS), cross_entropy))
     task = behavioral_task(Task(WithLogits(), (X, LABELS), lambda m, b: F.cross_entropy(m(b[0]).logits, b[1])))
-    row = plain.point().weights + 0.3 * normal(plain.dim, seed=3)
+    row = plain.checkpoint().weights + 0.3 * normal(plain.dim, seed=3)
     torch.testing.assert_close(
         posterior_of(task)(row[None]).excess, posterior_of(plain)(row[None]).excess, rtol=1e-4, atol=0
     )

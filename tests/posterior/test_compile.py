@@ -1,4 +1,4 @@
-"""The switch `compile`: gradients up to rounding, told apart from others, and never a reason to fail half-way."""
+"""The switch `compile`: gradients up to rounding, kept apart from others, and never a reason to fail half-way."""
 
 import shutil
 
@@ -148,10 +148,12 @@ def test_half_of_the_digits_have_to_agree(fake):
     compiler.error = 1e-3  # sqrt(2^-23) is 3.5e-4
     other = replay_of(point)
     batch = point.samples.first(N)
-    with pytest.warns(UserWarning, match="compile=True, but compiled gradients .* differ by more than 0.0003") as told:
+    with pytest.warns(
+        UserWarning, match="compile=True, but compiled gradients .* differ by more than 0.0003"
+    ) as warned:
         found = differences(task, other, point, batch)
     assert found == [0.0] * (3 * CALLS)
-    assert len(told) == 1
+    assert len(warned) == 1
 
 
 def test_what_cannot_be_compiled_is_played_uncompiled_with_one_warning(fake):
@@ -159,10 +161,10 @@ def test_what_cannot_be_compiled_is_played_uncompiled_with_one_warning(fake):
     task = small_task(compile=True)
     point = task.checkpoint()
     plays = [replay_of(point) for _ in range(2)]
-    with pytest.warns(UserWarning, match=r"cannot compile this model's gradients \(no such operation\)") as told:
+    with pytest.warns(UserWarning, match=r"cannot compile this model's gradients \(no such operation\)") as warned:
         found = [differences(task, play, point, point.samples.first(N)) for play in plays]
     assert found == 2 * [3 * CALLS * [0.0]]
-    assert len(told) == len(compiler.modules) == 1
+    assert len(warned) == len(compiler.modules) == 1
     for play in plays:
         (recorded,) = play._recorded.values()
         assert recorded.func.__name__ == "forward"
@@ -247,9 +249,9 @@ def test_a_posterior_of_one_row_and_of_own_batches_compiles(fake):
     compiler = fake()
     task = small_task(compile=True)
     posterior = LocalPosterior(task.checkpoint(), n_beta=10.0, localization=1.0, rows=ROWS)
-    plain = LocalPosterior(small_task(), task.checkpoint(), n_beta=10.0, localization=1.0, rows=ROWS)
+    plain = LocalPosterior(small_task().checkpoint(), n_beta=10.0, localization=1.0, rows=ROWS)
     for seed in range(3 * CALLS):
-        weights = rows_about(posterior.point, seed)
+        weights = rows_about(posterior.checkpoint, seed)
         indices = torch.randint(N, (ROWS, 4), generator=torch.Generator().manual_seed(seed))
         for given in (None, indices):
             for one, both in zip(posterior(weights, given), plain(weights, given), strict=True):

@@ -315,7 +315,7 @@ def test_a_rare_shape_of_a_drawn_batch_is_refused(both):
 def test_a_sample_that_cannot_be_read_is_named(model, limit, workers, size):
     limit(size)
     data = DataLoader(Rows(broken=29), batch_size=8, num_workers=workers)
-    expected = "reading samples 24 to 31 of the data (DataLoader) failed: OSError: no such image: 29.png. Expected"
+    expected = "reading samples 24 to 31 of the data (DataLoader) failed: OSError: no such image: 29.png; expected"
     with pytest.raises(InputError, match=re.escape(expected)):
         Task(model, data, nll)
     assert not multiprocessing.active_children()
@@ -324,7 +324,7 @@ def test_a_sample_that_cannot_be_read_is_named(model, limit, workers, size):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_is_noticed(model, limit, workers):
     limit(1)
-    with pytest.raises(InputError, match=r"reading the same indices twice gives other losses.*augments at random"):
+    with pytest.raises(InputError, match=r"reading the same indices twice gives two losses.*augments at random"):
         Task(model, DataLoader(Noisy(), batch_size=8, num_workers=workers), nll)
 
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from llckit.posterior import depth_below, descent
+from llckit.posterior import depth as depth_module
+from llckit.posterior import depth_below
 
 H = (4.0, 1.0, 0.1, 0.0)
 AWAY = (0.5, -1.0, 2.0, 1.0)
@@ -15,7 +16,7 @@ AWAY = (0.5, -1.0, 2.0, 1.0)
 def either_way(request, monkeypatch):
     """Once as small models are descended, once as large ones."""
     if request.param == "steepest descent":
-        monkeypatch.setattr(descent, "KEPT", 0)
+        monkeypatch.setattr(depth_module, "KEPT", 0)
 
 
 def displaced(potential, dtype, **settings):
@@ -107,7 +108,7 @@ def test_it_is_finite_and_never_negative(potential, function, n_beta):
 def test_large_models_take_fewer_vectors_and_get_less_far(potential, monkeypatch):
     """Steepest descent: never deeper than the closed form, most of the way in a quadratic of condition 40."""
     best, _ = depth_below(displaced(potential, torch.float64, n_beta=100.0, localization=1.0))
-    monkeypatch.setattr(descent, "KEPT", 0)
+    monkeypatch.setattr(depth_module, "KEPT", 0)
     posterior = displaced(potential, torch.float64, n_beta=100.0, localization=1.0)
     depth, found = depth_below(posterior)
     assert 0.9 * best < depth <= best
@@ -158,7 +159,7 @@ def test_few_gradients_are_spent_also_in_a_valley_that_is_hard_to_follow(potenti
 
 
 def test_with_one_pair_kept_the_depth_of_a_bowl_is_found_all_the_same(potential, monkeypatch):
-    monkeypatch.setattr(descent, "HISTORY_BYTES", 0)
+    monkeypatch.setattr(depth_module, "HISTORY_BYTES", 0)
     h = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
     posterior = potential(lambda w: 0.5 * (h * w.square()).sum(), torch.ones(3, dtype=torch.float64), n_beta=10.0)
     depth, found = depth_below(posterior)

@@ -55,7 +55,7 @@ def test_the_file_may_import_its_neighbours(write):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("tusk", r"does not define tusk; it defines task"),
+        ("tusk", r"does not define tusk; expected the name of a task in it, such as task"),
         ("number", r"number in .* is a int; expected an llckit\.Task"),
         ("loss_fn", r"failed: TypeError"),
         ("needs", r"failed: TypeError: needs\(\) missing 1 required"),
@@ -74,7 +74,7 @@ def test_a_wrong_name_is_refused(write, name, message):
         ("def (", r"failed: SyntaxError"),
         ("import no_such_module_anywhere", r"failed: ModuleNotFoundError"),
         ("raise SystemExit(3)", r"failed: SystemExit"),
-        ("", r"does not define task$"),
+        ("", r"does not define task; expected the name of a task in it$"),
     ],
 )
 def test_a_file_that_fails_is_refused(write, text, message):
@@ -86,14 +86,14 @@ def test_a_file_that_fails_is_refused(write, text, message):
 
 @pytest.mark.parametrize("reference", ["my_task.py", "my_task.py:", ":task", "my_task.py:a-b", ""])
 def test_a_reference_of_another_form_is_refused(reference):
-    with pytest.raises(InputError, match=r"not of the form file\.py:NAME"):
+    with pytest.raises(InputError, match=r"expected the form file\.py:NAME"):
         load_task(reference)
 
 
 def test_a_missing_file_is_refused(tmp_path, write):
     with pytest.raises(InputError, match=r"task file .*none\.py does not exist"):
         load_task(f"{tmp_path / 'none.py'}:task")
-    with pytest.raises(InputError, match=r"is no file"):
+    with pytest.raises(InputError, match=r"is not a file"):
         load_task(f"{tmp_path}:task")
     with pytest.raises(InputError, match=r"is not a Python file"):
         load_task(f"{write('', 'notes.txt')}:task")

@@ -1,4 +1,4 @@
-"""The minimum near a checkpoint: how far above it w* lies."""
+"""`depth_below`: how far w* lies above the minimum next to it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from llckit.posterior.checkpoint import KEPT
 from llckit.posterior.local_posterior import LocalPosterior
 
 MAX_EVALS = 25
-HISTORY_BYTES = 2**28  # of earlier steps and gradients
-FIRST_STEP = 1e-2  # of the size of the weights, of a steepest descent
-LONGER, SHORTER = 2.0, 0.25  # its next step after one that went down, and after one that did not
+HISTORY_BYTES = 2**28  # of earlier steps and gradients that L-BFGS keeps
+FIRST_STEP = 1e-2  # of a steepest descent, as a share of ‖w*‖
+LONGER, SHORTER = 2.0, 0.25  # by which its step is multiplied after one that went down, and after one that did not
 
 
 def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """nβ (L(w*) − L(ŵ)) with ŵ the minimum of U(w) = nβ (L(w) − L(w*)) + γ/2 ‖w − w*‖² next to w*.
 
     ŵ is where L-BFGS with a strong Wolfe line search (Nocedal & Wright 2006, chapter 7; torch's own) gets from w*
-    within 25 gradients, so the depth is a lower bound. Of models so large that their pairs of steps and gradients would
-    need more than 256 MiB, fewer are kept. Above four million weights it is where as many gradients lead by steepest
-    descent, which holds four vectors where L-BFGS holds sixteen.
+    within 25 gradients, so the depth is a lower bound. L-BFGS keeps fewer pairs of steps and gradients if all would
+    need more than 256 MiB. Above four million weights steepest descent with as many gradients takes its place: it needs
+    memory for four vectors, L-BFGS for sixteen.
 
     Args:
-        posterior: Of one row.
+        posterior: A posterior of one row.
 
     Returns:
         The depth, at least 0 and dimensionless, and ŵ, shape (dim,).
