@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from llckit.sampling import Noise, hmc, mcse_mean, sample
+from llckit.sampling import FixedDraws, Noise, hmc, mcse_mean, sample
 from llckit.sampling.jumps import EVERY, LEAST, TRIALS, Jumps
 
 N_BETA, GAMMA = 7.0, 0.5
@@ -86,7 +86,7 @@ def test_the_share_is_the_evidence(quadratic):
 
 
 def without(sampler):
-    return sampler._replace(jumps=False)
+    return sampler._replace(accepts=sampler.accepts - {Jumps})
 
 
 def test_chains_cross_a_barrier_that_trajectories_do_not(double_well):
@@ -96,9 +96,8 @@ def test_chains_cross_a_barrier_that_trajectories_do_not(double_well):
         trace = sample(
             posterior,
             sampler,
-            num_draws=100,
             num_burnin=60,
-            max_grad_evals=100_000,
+            stopping=FixedDraws(100, 100_000),
             observe=lambda w: {"across": (w[:, 0] < 0).double().numpy()},
         )
         return trace.observed["across"]
@@ -112,7 +111,7 @@ def test_chains_cross_a_barrier_that_trajectories_do_not(double_well):
 
 def test_jumps_cost_one_gradient_at_every_second_step(double_well):
     costs = [
-        sample(double_well(8), sampler, num_draws=31, num_burnin=12, max_grad_evals=100_000).grad_evals
+        sample(double_well(8), sampler, num_burnin=12, stopping=FixedDraws(31, 100_000)).grad_evals
         for sampler in (hmc(), without(hmc()))  # of the same lengths, as the first search comes after 40 steps
     ]
     assert costs[0] - costs[1] == TRIALS + 43 // EVERY
@@ -124,7 +123,7 @@ def test_jumps_cost_one_gradient_at_every_second_step(double_well):
 def test_where_jumps_are_useless_nothing_changes(quadratic, stiff, gamma, cost):
     posterior = quadratic([10.0] * stiff, n_beta=10.0, localization=gamma, rows=16)
     with_jumps, plain = (
-        sample(posterior, sampler, num_draws=40, max_grad_evals=100_000) for sampler in (hmc(), without(hmc()))
+        sample(posterior, sampler, stopping=FixedDraws(40, 100_000)) for sampler in (hmc(), without(hmc()))
     )
     assert with_jumps.grad_evals == plain.grad_evals + cost
     for name in ("excess", "distance2", "virial", "acceptance"):
@@ -168,7 +167,7 @@ def test_places_without_a_gradient_are_not_jumped_to(potential):
 
 def test_hmc_of_a_given_length_or_with_a_guide_does_not_jump(quadratic):
     guide = quadratic([1.0], localization=1.0)
-    assert hmc().jumps
-    assert hmc(step_size=0.1).jumps
-    assert not hmc(max_leapfrogs=3).jumps
-    assert not hmc(guide=lambda draw: guide).jumps
+    assert Jumps in hmc().accepts
+    assert Jumps in hmc(step_size=0.1).accepts
+    assert Jumps not in hmc(max_leapfrogs=3).accepts
+    assert Jumps not in hmc(guide=lambda draw: guide).accepts

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llckit.posterior import LocalPosterior
-from llckit.sampling import Start, hmc, mcse_mean, metric, sample
+from llckit.sampling import FixedDraws, Start, hmc, mcse_mean, metric, sample
 from llckit.sampling.metric import FIRST, LAST, Metric
 
 H = torch.logspace(-1, 4, 12, dtype=torch.float64)  # nβ = 1
@@ -25,7 +25,7 @@ def collect(found, draws, grads):
 
 
 def unused(found):
-    return found.center is None and found.scale is None and found.stretch == 1
+    return found.center is None and found.scale is None and found.scale_ratio == 1
 
 
 def some_draws(dim, rows=8):
@@ -37,7 +37,7 @@ def test_scales_of_independent_normal_weights_are_their_deviations_whatever_the_
     away = some_draws(12) * torch.linspace(0.5, 2, 12)  # not how the posterior's are spread
     found = collect(Metric.start(center), away + center, away * H)
     torch.testing.assert_close(found.scale, (H[-1] / H).sqrt(), rtol=1e-9, atol=0)
-    assert found.stretch == pytest.approx(math.sqrt(1e5), rel=1e-9)
+    assert found.scale_ratio == pytest.approx(math.sqrt(1e5), rel=1e-9)
     assert found.center is found.away2 is found.grad2 is None
 
 
@@ -56,7 +56,7 @@ def test_scales_are_used_where_they_differ_by_more_than_a_factor_of_32(ratio, us
     away = some_draws(2)
     found = collect(Metric.start(torch.zeros(2, dtype=torch.float64)), away, away * torch.tensor([1.0, ratio**2]))
     assert unused(found) != used
-    assert found.stretch == pytest.approx(ratio if used else 1.0)
+    assert found.scale_ratio == pytest.approx(ratio if used else 1.0)
 
 
 @pytest.mark.parametrize("bad", [0.0, math.nan, math.inf])
@@ -73,7 +73,7 @@ def test_a_weight_without_gradient_has_a_finite_scale():
 
 
 def test_hmc_is_exact_on_very_different_scales(posterior):
-    trace = sample(posterior(), hmc(), num_draws=200, max_grad_evals=100_000)
+    trace = sample(posterior(), hmc(), stopping=FixedDraws(200, 100_000))
     k = H + GAMMA
     expected = {
         "excess": float(0.5 * (H / k).sum()),
@@ -87,41 +87,46 @@ def test_hmc_is_exact_on_very_different_scales(posterior):
     assert mcse_mean(trace.distance2) < 0.05 * expected["distance2"], "the flattest directions are crossed too"
     spread = (trace.excess - expected["excess"]) ** 2
     assert float(spread.mean()) == pytest.approx(float(0.5 * (H / k).square().sum()), abs=4 * mcse_mean(spread))
-    assert trace.stretch == pytest.approx(math.sqrt(float(k[-1] / k[0])), rel=1e-6)  # float64: draws and gradients tell
+    # in float64, draws and gradients tell the scales without error
+    assert trace.scale_ratio == pytest.approx(math.sqrt(float(k[-1] / k[0])), rel=1e-6)
     # all directions have one frequency: chains from w* turn after a quarter of its period, others after about half, and
     # what is counted are whole leapfrogs
     phase = trace.step_size * math.sqrt(float(k[-1]))
-    assert math.pi / 2 < trace.turn * phase < 1.2 * math.pi + phase
+    assert math.pi / 2 < trace.turning_length * phase < 1.2 * math.pi + phase
 
 
 def test_scales_save_gradients(posterior, monkeypatch):
     target = posterior(torch.tensor([2000.0, 2000.0, 0.9, 0.9], dtype=torch.float64), rows=16)
-    run = functools.partial(sample, target, hmc(), num_draws=100, max_grad_evals=100_000)
+    run = functools.partial(sample, target, hmc(), stopping=FixedDraws(100, 100_000))
 
     def cost(trace):  # gradients, warm-up included, at which the error would be 1
         return trace.grad_evals * mcse_mean(trace.excess) ** 2
 
     on = run()
-    monkeypatch.setattr(metric, "STRETCHED", math.inf)
+    monkeypatch.setattr(metric, "LEAST_RATIO", math.inf)
     off = run()
-    assert on.stretch > off.stretch == 1
+    assert on.scale_ratio > off.scale_ratio == 1
     assert 2 * cost(on) < cost(off)
 
 
 def test_where_scales_are_alike_nothing_changes(posterior, monkeypatch):
-    run = functools.partial(sample, posterior(WELL_SCALED, rows=8), hmc(), num_draws=40, max_grad_evals=100_000)
+    run = functools.partial(sample, posterior(WELL_SCALED, rows=8), hmc(), stopping=FixedDraws(40, 100_000))
     trace = run()
     monkeypatch.setattr(Metric, "update", lambda self, *_: self)
     without = run()
     for name in ("excess", "distance2", "virial", "acceptance"):
         assert (getattr(trace, name) == getattr(without, name)).all()
-    assert (trace.grad_evals, trace.step_size, trace.turn) == (without.grad_evals, without.step_size, without.turn)
-    assert trace.stretch == without.stretch == 1
+    assert (trace.grad_evals, trace.step_size, trace.turning_length) == (
+        without.grad_evals,
+        without.step_size,
+        without.turning_length,
+    )
+    assert trace.scale_ratio == without.scale_ratio == 1
 
 
 @pytest.mark.parametrize("given", [{"step_size": 0.01}, {"start": Start(0.01, 20.0)}, {"guide": True}], ids=str)
 def test_a_fixed_step_a_start_and_a_guide_go_without(posterior, given):
     target: LocalPosterior = posterior(rows=4)
     sampler = hmc(**(given | {"guide": lambda draw: target} if "guide" in given else given))
-    trace = sample(target, sampler, num_burnin=30, num_draws=4, max_grad_evals=100_000)
-    assert trace.stretch == 1
+    trace = sample(target, sampler, num_burnin=30, stopping=FixedDraws(4, 100_000))
+    assert trace.scale_ratio == 1

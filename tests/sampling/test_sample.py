@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from llckit.errors import InputError
-from llckit.sampling import Start, driver, hmc, mcse_mean, rmsprop_sgld, sample, sgld, sgnht
+from llckit.sampling import (
+    FixedDraws,
+    Start,
+    UntilError,
+    hmc,
+    mcse_mean,
+    sample,
+    sgld,
+    stopping,
+)
 from llckit.sampling.diagnostics import settled, spread
 
 
@@ -15,9 +24,8 @@ def test_the_number_of_draws_is_exact(quadratic, sampler, num_draws):
     trace = sample(
         quadratic([1.0, 2.0], rows=3, localization=1.0),
         sampler,
-        num_draws=num_draws,
         num_burnin=7,
-        max_grad_evals=9_000,
+        stopping=FixedDraws(num_draws, 9_000),
     )
     for name in ("excess", "distance2", "virial", "acceptance"):
         assert getattr(trace, name).shape == (num_draws, 3)
@@ -28,11 +36,9 @@ def test_the_number_of_draws_is_exact(quadratic, sampler, num_draws):
 
 
 @pytest.mark.parametrize("budget", [1, 50, 400, 3000])
-@pytest.mark.parametrize("num_draws", [None, 10**6])
-def test_the_budget_of_gradients_ends_sampling(quadratic, num_draws, budget):
-    trace = sample(
-        quadratic([1.0, 2.0], localization=1.0), hmc(), num_draws=num_draws, rel_tol=1e-6, max_grad_evals=budget
-    )
+@pytest.mark.parametrize(("rule", "goal"), [(UntilError, 1e-6), (FixedDraws, 10**6)])
+def test_the_budget_of_gradients_ends_sampling(quadratic, rule, goal, budget):
+    trace = sample(quadratic([1.0, 2.0], localization=1.0), hmc(), stopping=rule(goal, budget))
     # the last trajectory may cross the line, and an error needs four draws
     assert budget <= trace.grad_evals < budget + 5 * 20
     assert len(trace.excess) >= 4
@@ -42,16 +48,16 @@ def test_the_budget_of_gradients_ends_sampling(quadratic, num_draws, budget):
 
 
 def test_gradients_are_counted(quadratic):
-    trace = sample(quadratic([1.0]), sgld(step_size=0.1), num_draws=30, num_burnin=12, max_grad_evals=9_000)
+    trace = sample(quadratic([1.0]), sgld(step_size=0.1), num_burnin=12, stopping=FixedDraws(30, 9_000))
     assert trace.grad_evals == 42
-    trace = sample(quadratic([1.0]), hmc(max_leapfrogs=1), num_draws=30, num_burnin=12, max_grad_evals=9_000)
+    trace = sample(quadratic([1.0]), hmc(max_leapfrogs=1), num_burnin=12, stopping=FixedDraws(30, 9_000))
     assert trace.grad_evals == 42
 
 
 @pytest.mark.parametrize("rel_tol", [0.1, 0.02])
 def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
     posterior = quadratic([1.0, 3.0, 10.0], n_beta=10.0, localization=1.0)
-    trace = sample(posterior, hmc(), rel_tol=rel_tol, max_grad_evals=100_000)
+    trace = sample(posterior, hmc(), stopping=UntilError(rel_tol, 100_000))
     error = mcse_mean(trace.excess)
     assert error <= rel_tol * trace.excess.mean()
     assert trace.rel_tol == rel_tol
@@ -63,22 +69,22 @@ def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
 def test_draws_go_on_until_their_error_is_small_where_a_guide_leads(quadratic):
     posterior, guide = (quadratic(curvatures, localization=1.0, rows=8) for curvatures in ([3.0, 1.0], [2.0, 1.5]))
     sampler = hmc(guide=lambda draw: guide)._replace(min_draws=50)
-    trace = sample(posterior, sampler, rel_tol=0.03, max_grad_evals=100_000)
+    trace = sample(posterior, sampler, stopping=UntilError(0.03, 100_000))
     assert len(trace.excess) > 100, "several looks"
     assert mcse_mean(trace.excess) <= 0.03 * trace.excess.mean()
     assert trace.virial.mean() == pytest.approx(2, abs=4 * mcse_mean(trace.virial))
 
 
 def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
-    trace = sample(quadratic([1e-4], localization=1.0), hmc(), rel_tol=0.05, max_grad_evals=100_000)
+    trace = sample(quadratic([1e-4], localization=1.0), hmc(), stopping=UntilError(0.05, 100_000))
     assert trace.excess.mean() < 1e-3
     assert len(trace.excess) == hmc().min_draws
 
 
 def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
-    monkeypatch.setattr(driver, "JUDGED", 10)
+    monkeypatch.setattr(stopping, "JUDGED", 10)
     verdicts = iter([False, False, True])
-    monkeypatch.setattr(driver, "settled", lambda *trace: next(verdicts))
+    monkeypatch.setattr(stopping, "settled", lambda *trace: next(verdicts))
     calls = []
     sampler = hmc()
     spied = sampler._replace(
@@ -86,7 +92,7 @@ def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
         freeze=lambda *args: calls.append("freeze") or sampler.freeze(*args),
         min_draws=10,
     )
-    trace = sample(quadratic([1.0], localization=1.0), spied, num_burnin=6, rel_tol=0.5, max_grad_evals=100_000)
+    trace = sample(quadratic([1.0], localization=1.0), spied, num_burnin=6, stopping=UntilError(0.5, 100_000))
     # 6 and 10 draws; twice as long, 20 and 10; again, 40 and 20
     assert [len(run) for run in "".join(c[0] for c in calls).split("f")] == [6, 20, 40, 0]
     assert len(trace.excess) == 20
@@ -94,12 +100,12 @@ def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
 
 
 def test_the_first_half_is_left_out_where_there_is_no_budget_for_another_warm_up(quadratic, monkeypatch):
-    monkeypatch.setattr(driver, "JUDGED", 10)
-    monkeypatch.setattr(driver, "settled", lambda *trace: False)
+    monkeypatch.setattr(stopping, "JUDGED", 10)
+    monkeypatch.setattr(stopping, "settled", lambda *trace: False)
     sampler = hmc(max_leapfrogs=1)._replace(min_draws=10)
     posterior = quadratic([1.0])
-    trace = sample(posterior, sampler, num_burnin=5, max_grad_evals=20)
-    whole = sample(posterior, sampler, num_burnin=5, num_draws=15, max_grad_evals=20)
+    trace = sample(posterior, sampler, num_burnin=5, stopping=UntilError(0.01, 20))
+    whole = sample(posterior, sampler, num_burnin=5, stopping=FixedDraws(15, 20))
     assert trace.grad_evals == whole.grad_evals == 20
     assert trace.num_burnin == 5 + 5
     assert (trace.excess == whole.excess[5:]).all()
@@ -107,81 +113,41 @@ def test_the_first_half_is_left_out_where_there_is_no_budget_for_another_warm_up
 
 def test_a_loss_that_never_changes_ends_with_the_budget(potential):
     flat = potential(lambda w: 1 + 0 * w.sum(), torch.ones(2), localization=1.0)
-    trace = sample(flat, hmc(), max_grad_evals=4_000)
+    trace = sample(flat, hmc(), stopping=UntilError(0.01, 4_000))
     assert (trace.excess == 0).all()
     assert trace.grad_evals >= 4_000
     assert not trace.diverged
 
 
 def test_hmc_takes_no_minibatches(quadratic):
-    with pytest.raises(InputError, match=r"hmc compares energies of the full loss and takes no batch_size.*baoab"):
-        sample(quadratic([1.0]), hmc(), num_draws=4, max_grad_evals=100, batch_size=2)
+    with pytest.raises(InputError, match=r"batch_size is 2; expected None, since hmc compares energies.*baoab"):
+        sample(quadratic([1.0]), hmc(), stopping=FixedDraws(4, 100), batch_size=2)
 
 
 def test_sampling_leaves_the_posterior_and_global_randomness_alone(quadratic):
     posterior = quadratic([1.0, 2.0], localization=1.0)
     state, center = torch.get_rng_state(), posterior.checkpoint.weights.clone()
-    first = sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000)
+    first = sample(posterior, hmc(), stopping=FixedDraws(10, 9_000))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(posterior.checkpoint.weights, center)
     torch.manual_seed(99)
-    assert (sample(posterior, hmc(), num_draws=10, max_grad_evals=9_000).excess == first.excess).all()
+    assert (sample(posterior, hmc(), stopping=FixedDraws(10, 9_000)).excess == first.excess).all()
 
 
 def test_chains_may_have_their_own_scales(quadratic):
     n_beta = torch.tensor([10.0] * 8 + [1000.0] * 8, dtype=torch.float64)
     posterior = quadratic([1.0, 0.3], n_beta=n_beta, localization=5.0, rows=16)
-    excess = sample(posterior, hmc(), num_draws=800, max_grad_evals=100_000).excess
+    excess = sample(posterior, hmc(), stopping=FixedDraws(800, 100_000)).excess
     for t, draws in ((10.0, excess[:, :8]), (1000.0, excess[:, 8:])):
         expected = 0.5 * (t / (t + 5) + 0.3 * t / (0.3 * t + 5))
         assert draws.mean() == pytest.approx(expected, abs=4 * mcse_mean(draws))
 
 
-@pytest.mark.parametrize(
-    ("sampler", "batch_size", "expected"),
-    [
-        (sgld(step_size=0.01), None, 4),
-        (sgld(step_size=0.01), 3, 4),
-        (rmsprop_sgld(), 3, 4),
-        (sgnht(), 3, 4),
-        (hmc(), None, 1),  # adapts for all chains at once
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
-def test_chains_of_a_large_model_may_be_moved_one_after_the_other(
-    quadratic, monkeypatch, sampler, batch_size, expected
-):
-    """The numbers are those of chains that move together; each has its own nβ and γ."""
-    rows = {
-        "rows": 4,
-        "n_beta": torch.tensor([1.0, 10.0, 3.0, 0.1]),
-        "localization": torch.tensor([2.0, 1.0, 0.0, 9.0]),
-    }
-    posterior = quadratic([1.0, 0.3, 0.0], spread=0.1, **rows)
-    settings = {
-        "num_burnin": 5,
-        "num_draws": 30,
-        "max_grad_evals": 9_000,
-        "batch_size": batch_size,
-        "observe": lambda weights: {"first": weights[:, 0].numpy().copy()},
-    }
-    together = sample(posterior, sampler, **settings)
-    monkeypatch.setattr(driver, "LARGE", 1)
-    lanes, make = [], driver._Lane
-    monkeypatch.setattr(driver, "_Lane", lambda *args: lanes.append(args) or make(*args))
-    apart = sample(posterior, sampler, **settings)
-    assert len(lanes) == expected
-    for name in ("excess", "distance2", "virial", "acceptance", "heat"):
-        np.testing.assert_allclose(getattr(apart, name), getattr(together, name), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(apart.observed["first"], together.observed["first"], rtol=1e-12, atol=1e-13)
-    assert (apart.grad_evals, apart.step_size) == (together.grad_evals, together.step_size)
-
-
 def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadratic):
     posterior = quadratic([10.0] + 9 * [0.0], n_beta=10.0, localization=0.1, rows=16)
     sampler = hmc(max_leapfrogs=5)
-    trace = sample(posterior, sampler, num_burnin=20, rel_tol=0.1, max_grad_evals=30_000)
-    early = sample(posterior, sampler, num_burnin=20, num_draws=sampler.min_draws, max_grad_evals=30_000)
+    trace = sample(posterior, sampler, num_burnin=20, stopping=UntilError(0.1, 30_000))
+    early = sample(posterior, sampler, num_burnin=20, stopping=FixedDraws(sampler.min_draws, 30_000))
     assert not settled(early.excess, early.virial, 10)
     assert trace.num_burnin > 20, "else nothing was found to be missing"
     assert trace.grad_evals < 30_000
@@ -191,9 +157,9 @@ def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadra
 
 def test_a_start_found_elsewhere_is_adapted_further_and_saves_warm_up(quadratic):
     posterior = quadratic([1.0, 3.0, 10.0], localization=0.5, rows=64)
-    cold = sample(posterior, hmc(), rel_tol=0.05, max_grad_evals=100_000)
-    found = Start(cold.step_size, cold.turn)
-    warm = sample(posterior, hmc(start=found), rel_tol=0.05, max_grad_evals=100_000)
+    cold = sample(posterior, hmc(), stopping=UntilError(0.05, 100_000))
+    found = Start(cold.step_size, cold.turning_length)
+    warm = sample(posterior, hmc(start=found), stopping=UntilError(0.05, 100_000))
     assert (cold.num_burnin, len(cold.excess)) == (150, 150)
     assert warm.num_burnin == 20
     assert len(warm.excess) < 150
@@ -201,8 +167,8 @@ def test_a_start_found_elsewhere_is_adapted_further_and_saves_warm_up(quadratic)
     for name in ("excess", "distance2", "virial"):
         a, b = getattr(cold, name), getattr(warm, name)
         assert abs(a.mean() - b.mean()) < 4 * math.hypot(mcse_mean(a), mcse_mean(b))
-    far = Start(3 * found.step_size, found.turn)
-    again = sample(posterior, hmc(start=far), rel_tol=0.05, max_grad_evals=100_000)
+    far = Start(3 * found.step_size, found.turning_length)
+    again = sample(posterior, hmc(start=far), stopping=UntilError(0.05, 100_000))
     assert again.step_size < 0.6 * far.step_size
 
 
@@ -211,11 +177,11 @@ def test_chains_are_not_called_unmixed_by_a_few_draws(quadratic, monkeypatch):
 
     def never_before_150(excess, virial, dim):
         looks.append(len(excess))
-        return len(excess) >= driver.JUDGED
+        return len(excess) >= stopping.JUDGED
 
-    monkeypatch.setattr(driver, "settled", never_before_150)
+    monkeypatch.setattr(stopping, "settled", never_before_150)
     posterior = quadratic([1.0, 2.0], localization=1.0, rows=32)
-    trace = sample(posterior, hmc(start=Start(0.5, 6.0)), rel_tol=0.1, max_grad_evals=100_000)
+    trace = sample(posterior, hmc(start=Start(0.5, 6.0)), stopping=UntilError(0.1, 100_000))
     assert looks[0] == 60
     assert len(trace.excess) == looks[-1] >= 150
     assert trace.num_burnin == 20
