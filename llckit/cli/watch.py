@@ -13,8 +13,13 @@ from llckit.errors import InputError
 from llckit.llc import LLCCurve, estimate_curve
 from llckit.posterior import behavioral_task, load_task
 from llckit.store import CheckpointStore
-from llckit.transitions import FALSE_BOUNDARIES, MIN_CHECKPOINTS, Transition, detect_transitions
-from llckit.transitions.detect import checked_bound
+from llckit.transitions import (
+    FALSE_BOUNDARIES,
+    MIN_CHECKPOINTS,
+    Transition,
+    check_false_boundaries,
+    detect_transitions,
+)
 
 POLL = 2.0  # seconds between looks at the store
 
@@ -29,7 +34,7 @@ def follow(arguments: Namespace) -> int:
     if arguments.idle is not None and not arguments.idle > 0:
         raise InputError(f"--idle is {arguments.idle:g}, expected seconds above 0")
     seen: set[int] = set()
-    news = News(arguments.axis, checked_bound(arguments.false_boundaries))
+    news = News(arguments.axis, check_false_boundaries(arguments.false_boundaries))
     last_change = time.monotonic()
     while True:
         steps = store.steps

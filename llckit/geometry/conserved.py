@@ -1,17 +1,15 @@
 """What gradient flow conserves along a training run: one quantity for each continuous symmetry.
 
-Under ẇ = −∇L(w) with one learning rate for all weights, Noether's argument gives for V → gV, b → gb, V′ → g⁻ᵀV′
+Let ẇ = −∇L(w), with one learning rate for all weights, and let V → gV, b → gb, V′ → g⁻ᵀV′ be a symmetry. Noether's
+argument gives
 
     d/dt (V′V′ᵀ − VVᵀ − bbᵀ) = 0 for all g in GL_h,    d/dt (‖V_i‖² + b_i² − ‖V′_i‖²) = 0 for scales of units
 
-(Saxe et al. 2014, arXiv 1312.6120; Du, Hu & Lee 2018, arXiv 1806.00900; Kunin et al. 2021, arXiv 2012.04728), that is
-W₂ᵀW₂ − W₁W₁ᵀ − b₁b₁ᵀ between linear layers and W_QW_Qᵀ + b_Qb_Qᵀ − W_KW_Kᵀ in a head. What a softmax does not see
-conserves sums: of the last layer over the classes, and the key's bias as it is.
+(Saxe et al. 2014, arXiv 1312.6120; Du, Hu & Lee 2018, arXiv 1806.00900; Kunin et al. 2021, arXiv 2012.04728). For
+linear layers the matrix is W₂ᵀW₂ − W₁W₁ᵀ − b₁b₁ᵀ, for an attention head W_QW_Qᵀ + b_Qb_Qᵀ − W_KW_Kᵀ. A softmax
+conserves what it does not see: the sum of the last layer over the classes, and the bias of the keys.
 
-A step of gradient descent changes the matrix by η²(G′G′ᵀ − GGᵀ − g_b g_bᵀ) exactly, G = ∂L/∂V and so on, and one of
-stochastic gradients likewise with theirs. So over a fixed time ηT the drift grows as η, and its part from gradient
-noise as η divided by the batch size. Weight decay λ shrinks the matrix as e^{−2λt}; Adam and other optimizers that
-scale single weights conserve nothing of the kind, and the drift says how far the run is from gradient flow.
+How other training leaves these values is in docs/notes/conserved-quantities.md.
 """
 
 from __future__ import annotations
@@ -22,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from llckit.errors import InputError
-from llckit.geometry.group import Symmetry, check_symmetries
-from llckit.geometry.symmetry import find_symmetries
+from llckit.geometry.find_symmetries import find_symmetries
+from llckit.geometry.symmetry import Symmetry, check_symmetries
 
-CONSERVING = ("linear", "homogeneous", "softmax", "free")
+__all__ = ["conserved", "conserved_drift"]
 
 Weights = nn.Module | Mapping[str, Tensor]
 
@@ -34,80 +32,97 @@ def conserved(weights: Weights, symmetries: Sequence[Symmetry] | None = None) ->
     """The quantities that gradient flow conserves.
 
     Args:
-        weights: A model, or its parameters by name, such as a checkpoint's.
-        symmetries: Found by `find_symmetries` or declared; None finds them in a model.
+        weights: A model, or its parameters by name (those of a checkpoint, for example).
+        symmetries: Symmetries, found by `find_symmetries` or declared; None finds them in a model.
 
     Returns:
-        By symmetry (`str(symmetry)`), in float64: (h, h) for "linear", V′V′ᵀ − VVᵀ − bbᵀ; (h,) for "homogeneous",
-        ‖V_i‖² + b_i² − ‖V′_i‖²; 1ᵀV for "softmax", V for "free". Discrete symmetries conserve nothing.
+        float64 tensors by symmetry, with `str(symmetry)` as the key:
+
+        * "linear": V′V′ᵀ − VVᵀ − bbᵀ, shape (h, h)
+        * "homogeneous": ‖V_i‖² + b_i² − ‖V′_i‖², shape (h,)
+        * "softmax": 1ᵀV, shape (entries of a unit,)
+        * "free": V, as one vector
+
+        Discrete symmetries conserve nothing and are left out.
 
     Raises:
-        InputError: No symmetries for weights that are no model, or some that do not fit the weights.
+        InputError: Weights by name came without symmetries, or symmetries do not fit the weights.
     """
-    tensors, known = _checked(weights, symmetries)
-    return {str(symmetry): _quantity(tensors, symmetry, -1) for symmetry in known}
+    tensors, known = _continuous(weights, symmetries)
+    return {str(symmetry): _conserved(tensors, symmetry) for symmetry in known}
 
 
 def conserved_drift(start: Weights, symmetries: Sequence[Symmetry] | None = None) -> Callable[[Weights], float]:
     """How far a run has left what gradient flow conserves, as one number for each checkpoint.
 
-    drift(w) = (Σ ‖C(w) − C(w₀)‖² / Σ ‖S(w₀)‖²)^½ over the matrices and vectors C of `conserved` that general linear
-    groups and scales have, with S the sum of the terms whose difference C is (V′V′ᵀ + VVᵀ + bbᵀ and ‖V_i‖² + b_i² +
-    ‖V′_i‖²), since C itself may well be zero at the start.
+        drift(w) = (Σ ‖C(w) − C(w₀)‖² / Σ ‖S(w₀)‖²)^½
 
-    It can be recorded with the checkpoints (`recorder(step, model, drift=drift(model))`), which `detect_transitions`
-    then sees beside the LLC, or computed from them afterwards:
+    The sums run over the general linear groups and the scales. C is their conserved matrix or vector (`conserved`), a
+    difference of two terms. S is the sum of these terms, V′V′ᵀ + VVᵀ + bbᵀ or ‖V_i‖² + b_i² + ‖V′_i‖², since C itself
+    may be zero at the start.
+
+    The drift can be recorded with the checkpoints, `recorder(step, model, drift=drift(model))`, and
+    `detect_transitions` then takes it as an observable beside the LLC. It can also be computed afterwards:
     `detect_transitions(curve, observables={"drift": [drift(store.load(step)) for step in curve.step]})`.
 
     Args:
-        start: The model or its parameters by name at the run's start, w₀; a copy is made.
-        symmetries: Found by `find_symmetries` or declared; None finds them in a model.
+        start: The model at the start of the run, or its parameters w₀ by name. They are copied.
+        symmetries: Symmetries, found by `find_symmetries` or declared; None finds them in a model.
 
     Returns:
-        A function of a model or of parameters by name; 0 at the start, dimensionless.
+        A function of a model or of parameters by name. It is dimensionless, and 0 at the start.
 
     Raises:
-        InputError: Nothing is conserved, or the weights concerned are all zero; and see `conserved`.
+        InputError: Nothing is conserved, or the weights concerned are all zero; and as `conserved`.
     """
-    tensors, known = _checked(start, symmetries)
-    known = [symmetry for symmetry in known if symmetry.kind in {"linear", "homogeneous"}]
-    first = [_quantity(tensors, symmetry, -1) for symmetry in known]
-    size = sum(float(_quantity(tensors, symmetry, 1).square().sum()) for symmetry in known) ** 0.5
+    tensors, known = _continuous(start, symmetries)
+    known = [symmetry for symmetry in known if symmetry.multiplies]
+    first = [_conserved(tensors, symmetry) for symmetry in known]
+    size = sum(float((plus + minus).square().sum()) for plus, minus in (_terms(tensors, one) for one in known)) ** 0.5
     if not size > 0:
         raise InputError(
-            "gradient flow conserves nothing here: no general linear group or scale is known, or all weights that it "
-            "acts on are zero"
+            "symmetries conserve nothing at these weights; expected a general linear group or scales of units that act "
+            "on weights other than zero"
         )
 
     def drift(weights: Weights) -> float:
-        there, _ = _checked(weights, known)
-        change = [_quantity(there, symmetry, -1) - before for symmetry, before in zip(known, first, strict=True)]
+        tensors, _ = _continuous(weights, known)
+        change = [_conserved(tensors, symmetry) - before for symmetry, before in zip(known, first, strict=True)]
         return sum(float(c.square().sum()) for c in change) ** 0.5 / size
 
     return drift
 
 
-def _checked(weights: Weights, symmetries: Sequence[Symmetry] | None) -> tuple[dict[str, Tensor], list[Symmetry]]:
-    if symmetries is None and not isinstance(weights, nn.Module):
-        raise InputError("no symmetries were given for weights by name; expected those of find_symmetries(model)")
-    known = find_symmetries(weights) if symmetries is None else list(symmetries)  # pyright: ignore
-    named = dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
+def _continuous(weights: Weights, symmetries: Sequence[Symmetry] | None) -> tuple[dict[str, Tensor], list[Symmetry]]:
+    """The weights that symmetries act on, in float64, and the continuous ones among the symmetries."""
+    if isinstance(weights, nn.Module):
+        named: Mapping[str, Tensor] = dict(weights.named_parameters())
+        known = find_symmetries(weights) if symmetries is None else list(symmetries)
+    elif symmetries is None:
+        raise InputError("symmetries is None for weights by name; expected those of find_symmetries(model)")
+    else:
+        named, known = weights, list(symmetries)
     check_symmetries(known, named)
-    unknown = [view.name for symmetry in known for view in symmetry.views if view.name not in named]
+    names = {view.name: None for symmetry in known for view in symmetry.views}
+    unknown = [name for name in names if name not in named]
     if unknown:
         raise InputError(
-            f"symmetries act on {unknown[0]}, which is not among the weights ({', '.join([*named][:5])}, …)"
+            f"symmetries act on {unknown[0]}; expected only names of weights ({', '.join([*named][:5])}, …)"
         )
-    names = {view.name for symmetry in known for view in symmetry.views}
-    return {name: named[name].detach().double() for name in names}, [s for s in known if s.kind in CONSERVING]
+    return {name: named[name].detach().double() for name in names}, [s for s in known if not s.is_discrete]
 
 
-def _quantity(weights: Mapping[str, Tensor], symmetry: Symmetry, sign: int) -> Tensor:
-    """What is conserved (sign −1), or the sum of the terms that it is the difference of (sign 1)."""
-    if symmetry.kind in {"softmax", "free"}:
+def _conserved(weights: Mapping[str, Tensor], symmetry: Symmetry) -> Tensor:
+    if symmetry.adds:
         matrices = [view.read(weights) for view in symmetry.into]
         return torch.cat([(m.sum(0) if symmetry.kind == "softmax" else m.reshape(-1)) for m in matrices])
+    plus, minus = _terms(weights, symmetry)
+    return plus - minus
+
+
+def _terms(weights: Mapping[str, Tensor], symmetry: Symmetry) -> tuple[Tensor, Tensor]:
+    """The two terms whose difference a general linear group, or scales of units, conserve."""
     made, taken = (torch.cat([view.read(weights) for view in side], 1) for side in (symmetry.producers, symmetry.out))
     if symmetry.kind == "linear":
-        return taken @ taken.T + sign * made @ made.T
-    return made.square().sum(1) + sign * taken.square().sum(1)
+        return taken @ taken.T, made @ made.T
+    return made.square().sum(1), taken.square().sum(1)

@@ -9,32 +9,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llckit.errors import InputError
 from llckit.posterior import Checkpoint, Task
 
-COLUMNS = 32  # of the Hessian formed at a time
-MEMORY = 2**28  # bytes that one chunk of samples may keep for them
-NEAR, FAR = 0.01, 0.1  # of the root mean square weight: where gradients are compared with that at w*
-JUMP = 0.5  # of the change far away: near by, a gradient without a jump has changed by a tenth of it
+COLUMNS = 32  # Hessian-vector products formed at a time
+MEMORY = 2**28  # bytes that one chunk of samples may keep for the graphs of these products
+NEAR, FAR = 0.01, 0.1  # distances at which gradients are compared with ∇L(w*), in root mean square weights
+JUMP = 0.5  # share of the change at FAR that counts as a jump at NEAR; a gradient without a jump has a tenth there
 
 
 def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
-    """∇L(w*) and ∇²L(w*) v over all samples, by double backward: one graph of ∇L serves all v.
+    """∇L(w*) and the products ∇²L(w*) v over all samples, by double backward: one graph of ∇L serves all v.
 
     Args:
         task: Model and loss.
         point: w* and the samples.
-        vectors: One v a row, shape (k, dim); None takes all unit vectors, k = dim.
+        vectors: The vectors v as rows, shape (k, dim); None takes all unit vectors, k = dim.
 
     Returns:
         The gradient, shape (dim,), and the products, shape (k, dim), in the precision of the weights.
 
     Raises:
-        InputError: The loss cannot be differentiated twice, or what it gives is not finite.
+        InputError: The loss cannot be differentiated twice, or a derivative is not finite.
     """
     weights = point.weights.detach().requires_grad_()
     vectors = torch.eye(task.dim).to(weights) if vectors is None else vectors.to(weights)
     gradient, products = torch.zeros_like(point.weights), torch.zeros_like(vectors)
-    # Graphs of second derivatives alive at a time:
-    held = max(1, min(COLUMNS, len(vectors))) if task.flat_loss.vmaps else 1
-    size = max(1, MEMORY // (held * max(1, point.bytes_per_sample)))
+    graphs = max(1, min(COLUMNS, len(vectors))) if task.flat_loss.vmaps else 1  # of second derivatives, alive at a time
+    size = max(1, MEMORY // (graphs * max(1, point.bytes_per_sample)))
     for batch, length in point.samples.chunks(size):
         # Only the plain kernel of attention can be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
@@ -47,18 +46,14 @@ def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None)
                     task.flat_loss.mean(elsewhere, point.fixed, batch) * (length / point.samples.n), elsewhere
                 )
                 if not torch.allclose(other, piece, rtol=1e-3, atol=1e-3 * float(piece.abs().max())):
-                    raise InputError(
-                        "the loss cannot be differentiated twice (its gradient changes, yet has no derivative); the "
-                        "bracket needs its Hessian"
-                    )
+                    raise InputError(_not_twice_differentiable("its gradient changes, yet has no derivative"))
                 continue
             for start in range(0, len(vectors), COLUMNS):
                 rows = slice(start, start + COLUMNS)
                 products[rows] += _products(piece, weights, vectors[rows], batched=task.flat_loss.vmaps)
     if not (torch.isfinite(gradient).all() and torch.isfinite(products).all()):
         raise InputError(
-            "the gradient or the Hessian of the loss over all samples holds NaN or inf; expected finite numbers for "
-            "every sample"
+            "the gradient or the Hessian of the loss holds NaN or inf; expected finite derivatives for every sample"
         )
     return gradient, products
 
@@ -67,11 +62,11 @@ def shaken(point: Checkpoint, share: float) -> Checkpoint:
     """The point with its weights moved in a fixed random direction.
 
     Args:
-        point: w*.
-        share: Of the root mean square weight, by which each weight moves, times a normal number.
+        point: The point at w*.
+        share: Size of the move: each weight moves by `share` times the root mean square weight times a normal number.
 
     Returns:
-        Another point.
+        The moved point.
     """
     weights = point.weights.detach()
     scale = float(weights.double().square().mean().sqrt()) or 1.0
@@ -80,7 +75,9 @@ def shaken(point: Checkpoint, share: float) -> Checkpoint:
 
 
 def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
-    """Whether ∇L jumps at w*, as that of an absolute value does at 0: it changes as much near by as farther away.
+    """Whether ∇L jumps at w*, as the gradient of an absolute value does at 0.
+
+    A gradient that jumps changes as much near w* as farther away.
 
     Args:
         task: Model and loss.
@@ -88,7 +85,7 @@ def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
         gradient: ∇L(w*).
 
     Returns:
-        Whether it does; False where the gradient is not finite so near, which tells nothing.
+        Whether it jumps; False if the gradient is not finite near w*, since nothing can be said then.
     """
     none = torch.zeros(0, task.dim)
     try:
@@ -102,15 +99,14 @@ def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
 
 
 def _products(gradient: Tensor, weights: Tensor, vectors: Tensor, *, batched: bool) -> Tensor:
-    def product(vector: Tensor, is_batch: bool) -> Tensor:
-        return torch.autograd.grad(gradient, weights, vector, retain_graph=True, is_grads_batched=is_batch)[0]
-
+    """Products of the Hessian with vectors, all at once or one by one."""
     try:
         if batched:
-            return product(vectors, True)
-        return torch.stack([product(vector, False) for vector in vectors])
+            return torch.autograd.grad(gradient, weights, vectors, retain_graph=True, is_grads_batched=True)[0]
+        return torch.stack([torch.autograd.grad(gradient, weights, v, retain_graph=True)[0] for v in vectors])
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the loss cannot be differentiated twice ({reason}); the bracket needs its Hessian"
-        ) from error
+        raise InputError(_not_twice_differentiable(str(error).strip().splitlines()[0])) from error
+
+
+def _not_twice_differentiable(reason: str) -> str:
+    return f"the loss cannot be differentiated twice ({reason}); expected a loss_fn with a Hessian"

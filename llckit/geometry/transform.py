@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from llckit.checks import check_number, check_seed
 from llckit.errors import InputError
-from llckit.geometry.group import Kind, Symmetry, check_symmetries
-from llckit.geometry.symmetry import find_symmetries
+from llckit.geometry.find_symmetries import find_symmetries
+from llckit.geometry.symmetry import Kind, Symmetry, check_symmetries
+
+__all__ = ["transform"]
 
 
 def transform(
@@ -22,43 +25,49 @@ def transform(
     cross_entropy: bool = False,
     max_condition: float = 4.0,
 ) -> nn.Module:
-    """A copy of the model, moved by a random element of its symmetry group: the loss is the same up to rounding.
+    """A copy of the model, moved by a random element of its symmetry group: the loss stays the same up to rounding.
 
-    Each group is drawn from and applied after the other: g = U diag(s) Vᵀ with random orthogonal U, V and singular
-    values s for "linear", a permutation times a diagonal matrix of s for "homogeneous" and of signs for "odd", a
-    permutation for all others, ln s uniform in ±½ ln κ. Shifts are normal, of the size of the weights that they are
-    added to. Everything is computed in float64, and rounded once. Frozen parameters move too: pass `symmetries` of the
-    others where they must not.
+    The groups are drawn and applied one after the other:
+
+    * "linear": g = U diag(s) Vᵀ, with random orthogonal U, V and singular values s
+    * "homogeneous": a permutation times a diagonal matrix of scales s
+    * "odd": a permutation times a diagonal matrix of random signs
+    * "pointwise" and "heads": a permutation
+    * shifts: normal, of the size of the weights that they are added to
+
+    ln s is uniform in ±½ ln κ. Everything is computed in float64 and rounded once. Frozen parameters move too; if they
+    must not, pass the symmetries of the others as `symmetries`.
 
     Args:
-        model: Any; it stays as it is.
-        seed: Of the draw.
-        symmetries: Which groups; None takes what `find_symmetries` finds.
-        cross_entropy: Whether a constant may be added to all logits: see `find_symmetries`.
-        max_condition: κ >= 1, the largest condition number of g; rounding errors of the function grow with it.
+        model: The model, which stays as it is.
+        seed: Seed of the draw.
+        symmetries: Groups to draw from; None takes what `find_symmetries` finds.
+        cross_entropy: Whether a constant may be added to all logits (see `find_symmetries`).
+        max_condition: Largest condition number κ >= 1 of g. Rounding errors of the function grow with it.
 
     Returns:
         The copy, in the model's own precision.
 
     Raises:
-        InputError: No module, no symmetry is known, one does not fit the model, or an impossible `seed` or
-            `max_condition`.
+        InputError: `model` is no module, no symmetry of it is known, a symmetry does not fit it, or `seed` or
+            `max_condition` is impossible.
     """
-    if not isinstance(max_condition, int | float) or not 1 <= max_condition < math.inf:
-        raise InputError(f"max_condition is {max_condition!r}; expected a number >= 1")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise InputError(f"seed is {seed!r}; expected an integer")
+    max_condition = check_number("max_condition", max_condition, least=1)
+    seed = check_seed(seed)
     found = find_symmetries(model, cross_entropy=cross_entropy)
     known = found if symmetries is None else list(symmetries)
+    if not known:
+        raise InputError(
+            f"model is a {type(model).__name__} without known symmetries; expected them to be declared, "
+            "symmetries=[llckit.geometry.Symmetry(...)]"
+        )
     model = copy.deepcopy(model)
     own = {name: parameter.detach() for name, parameter in model.named_parameters()}
     check_symmetries(known, own)
     missing = [view.name for symmetry in known for view in symmetry.views if view.name not in own]
-    if missing or not known:
+    if missing:
         raise InputError(
-            f"symmetries act on {missing[0]}, which is no parameter of the model (or another name of one)"
-            if missing
-            else "no symmetry of this model is known; declare them: symmetries=[llckit.geometry.Symmetry(...)]"
+            f"symmetries act on {missing[0]}; expected names of the model's parameters, of a tied parameter the first"
         )
     weights = {name: tensor.double().clone() for name, tensor in own.items()}
     generator = torch.Generator().manual_seed(seed)
@@ -71,34 +80,35 @@ def transform(
 
 def _move(weights: dict[str, Tensor], symmetry: Symmetry, width: float, generator: torch.Generator) -> None:
     """Apply one random group element in place."""
-
-    def normal(size: int, like: Tensor) -> Tensor:
-        scale = float(like.square().mean().sqrt())
-        return (scale or 1.0) * torch.randn(size, generator=generator, dtype=torch.float64).to(like)
-
-    if symmetry.kind in {"softmax", "free"}:
+    if symmetry.adds:
         for view in symmetry.into:
             matrix = view.read(weights)
-            shift = normal(matrix.shape[1] if symmetry.kind == "softmax" else matrix.numel(), matrix)
-            view.write(weights, matrix + (shift if symmetry.kind == "softmax" else shift.view_as(matrix)))
+            like_all = matrix.shape[1:] if symmetry.kind == "softmax" else matrix.shape
+            view.write(weights, matrix + _shift(like_all, matrix, generator))
         return
     made = symmetry.into[0].read(weights)
-    units = len(made)
-    forward, backward, order = (x.to(made.device) for x in _element(symmetry.kind, units, width, generator))
+    forward, backward, order = (x.to(made.device) for x in _element(symmetry.kind, len(made), width, generator))
     for views, matrix in ((symmetry.producers, forward), (symmetry.out, backward)):
         for view in views:
             view.write(weights, matrix @ view.read(weights))
     for view in symmetry.along:
         view.write(weights, view.read(weights)[order])
     if symmetry.bias is not None and symmetry.out_bias is not None:
-        shift = normal(units, symmetry.bias.read(weights))[:, None]
-        symmetry.bias.write(weights, symmetry.bias.read(weights) + shift)
+        bias = symmetry.bias.read(weights)
+        shift = _shift(bias.shape, bias, generator)
+        symmetry.bias.write(weights, bias + shift)
         taken = sum(view.read(weights).T @ shift for view in symmetry.out)
         symmetry.out_bias.write(weights, symmetry.out_bias.read(weights) - taken)
 
 
+def _shift(shape: torch.Size, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal numbers of the root mean square size of the weights."""
+    scale = float(weights.square().mean().sqrt())
+    return (scale or 1.0) * torch.randn(shape, generator=generator, dtype=torch.float64).to(weights)
+
+
 def _element(kind: Kind, units: int, width: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """One group element g with g⁻ᵀ, shapes (units, units), and the permutation in it, shape (units,)."""
+    """A group element g and its g⁻ᵀ, shapes (units, units), and the permutation in it, shape (units,)."""
     values = torch.exp(width * (torch.rand(units, generator=generator, dtype=torch.float64) - 0.5))
     order = torch.randperm(units, generator=generator)
     if kind == "linear":

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from llckit.errors import InputError
-from llckit.geometry.bracket import Expansion, expand
+from llckit.geometry.expansion import Expansion, expand
 from llckit.geometry.rank import TOLERANCE, counted
 from llckit.posterior import Checkpoint, LocalPosterior, Task
 
@@ -102,7 +102,7 @@ def find_bounds(task: Task, checkpoint: Checkpoint, n_beta: float, localization:
     if local.kinked:
         return None
     t, gamma = n_beta, localization
-    rank = counted(local.values, TOLERANCE, "").rank
+    rank = counted(local.values, TOLERANCE).rank
     th = t * local.values
     stiff, bent = th[len(th) - rank :], th[local.values < -NOISE * local.values[-1]]
     lower_finite = 0.5 * float((stiff / (stiff + gamma)).sum())

@@ -1,4 +1,4 @@
-"""How right a detector is about curves whose transitions are known."""
+"""Scores of a detector on curves whose transitions are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Match:
     """What was found in one curve, beside what was planted.
 
     Attributes:
-        found: How many transitions were found.
-        planted: How many there are.
-        pairs: For each planted one that was found, its index and that of the finding.
+        found: Number of transitions found.
+        planted: Number of transitions planted.
+        pairs: Index of the planted transition and index of the finding, for each planted transition that was found.
     """
 
     found: int
@@ -30,14 +30,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Scores:
-    """A detector over many curves.
+    """Scores of a detector over many curves.
 
     Attributes:
         precision: Share of the findings that are right.
         recall: Share of the planted transitions that were found.
-        f1: Their harmonic mean.
+        f1: Harmonic mean of precision and recall.
         kind_accuracy: Share of the right findings with the right type.
-        location_error: Median of |location - truth| of the right findings, in widths of the transition.
+        location_error: Median of |location - truth| over the right findings, in widths of the transition.
         coverage: Share of the right findings whose interval of the location holds the truth.
     """
 
@@ -52,13 +52,13 @@ class Scores:
 def match(found: Sequence[Transition], truth: Planted) -> Match:
     """Pair findings with planted transitions.
 
-    A finding is right if it contains the steepest point of one planted transition, moves the same way, and both of its
-    boundaries lie on the flat stretches around it, anywhere: beyond `FLAT_FROM` widths of its centre, and as far from
-    its neighbours'.
+    A finding is right if it moves the same way as a planted transition, contains its steepest point, and has both
+    boundaries on the flat intervals around it. These begin `FLAT_FROM` widths from the centres of the transition and of
+    its neighbours.
 
     Args:
-        found: Transitions in order.
-        truth: The curve they were found in.
+        found: Transitions found, in order.
+        truth: The curve in which they were found.
 
     Returns:
         The pairs.
@@ -80,10 +80,10 @@ def scores(results: Sequence[tuple[Sequence[Transition], Planted]]) -> Scores:
     """Score a detector.
 
     Args:
-        results: What it found in each curve, and the curve.
+        results: What the detector found in each curve, and the curve.
 
     Returns:
-        The scores; NaN where nothing is there to be counted.
+        The scores; NaN if there is nothing to count.
     """
     matches = [match(found, truth) for found, truth in results]
     right, found, planted = (

@@ -1,4 +1,4 @@
-"""Curves with planted transitions, whose place, size and type are known, and with none: to score detectors on."""
+"""Curves to score detectors on: with planted transitions of known place, size and type, and with none."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -35,14 +35,14 @@ def planted_curve(
 
         λ̂(x) = Σ_k Δλ_k / (1 + exp(-(x - x_k) / width)),   x_k = ln(location_k + 1), + noise,
 
-    and the loss likewise.
+    The loss is the same sum with ΔL_k in place of Δλ_k.
 
     Args:
         step: Training steps, shape `(checkpoints,)`.
         location: Step of the steepest point of each transition.
-        delta_llc: Change of λ̂ in each.
-        delta_loss: Change of the loss in each.
-        width: Scale of the logistic steps in x; 96 % of a change happen within ± 4 widths.
+        delta_llc: Change of λ̂ in each transition, Δλ.
+        delta_loss: Change of the loss in each transition, ΔL.
+        width: Scale of the logistic steps in x; 96 % of a change happens within ± 4 widths.
         llc_noise: Standard deviation of the noise of λ̂.
         loss_noise: Standard deviation of the noise of the loss.
         seed: Seed of the noise.
@@ -63,11 +63,11 @@ class Planted(NamedTuple):
     """A curve and the truth about it.
 
     Attributes:
-        curve: What a detector sees.
+        curve: The curve that a detector gets.
         location: Step of the steepest point of each transition, ascending.
-        width: Scale of their logistic steps in x = ln(step + 1).
-        delta_llc: Change of λ̂ in each.
-        kinds: "A" or "B" of each.
+        width: Scale of the logistic steps in x = ln(step + 1).
+        delta_llc: Change of λ̂ in each transition.
+        kinds: Type of each transition, "A" or "B".
         signal_to_noise: |Δλ̂| ÷ standard deviation of one checkpoint's λ̂.
     """
 
@@ -80,14 +80,16 @@ class Planted(NamedTuple):
 
 
 def random_planted(seed: int, *, signal_to_noise: float | None = None) -> Planted:
-    """One to four transitions of equal size and random direction, with flat stretches between them.
+    """One to four transitions of equal size and random direction, with flat intervals between them.
 
-    30 to 300 checkpoints, even in x up to a step of 1e3 to 5e5. Type A takes 0.5 to 3 off the loss, type B at most
-    0.003, and the first is an A, so that there is something to be flat against. Neighbours are 8 to 20 widths apart.
+    The curve has 30 to 300 checkpoints, evenly spaced in x up to a step of 1e3 to 5e5. Type A takes 0.5 to 3 off the
+    loss, type B at most 0.003. The first transition is of type A, so that later ones have something to be flat against.
+    Neighbours are 8 to 20 widths apart.
 
     Args:
-        seed: Of everything.
-        signal_to_noise: |Δλ̂| ÷ standard deviation of a checkpoint; None draws it from 3 to 30, even in its logarithm.
+        seed: Seed of the curve and its noise.
+        signal_to_noise: |Δλ̂| ÷ standard deviation of a checkpoint; None draws it from 3 to 30, uniform in its
+            logarithm.
 
     Returns:
         The curve and the truth.
@@ -113,10 +115,10 @@ def random_trend(seed: int) -> tuple[Trend, SyntheticCurve]:
     """One trend without a transition, with noise as runs have it.
 
     λ̂ is constant, linear in x = ln(step + 1), a power (step + 1)^0.1 … 0.5, or 1 − e^(−c x) with c of 1 to 4 over the
-    run, rising or falling. Its noise is 1 to 20 % of the trend's range, half of the time proportional to λ̂.
+    run. It rises or falls. Its noise is 1 to 20 % of the trend's range, and in half of the curves proportional to λ̂.
 
     Args:
-        seed: Of everything; seed mod 4 is the kind of trend.
+        seed: Seed of the curve and its noise; seed mod 4 chooses the kind of trend.
 
     Returns:
         The kind and the curve.

@@ -1,17 +1,18 @@
-"""What is known about a transition, and about all transitions of a run."""
+"""A transition, what moves along with it, and all transitions of a run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llckit.transitions.free_energy import Crossover, crossover_samples
+from llckit.transitions.crossover import Crossover, crossover_samples
 
-__all__ = ["Move", "Transition", "Transitions"]
+__all__ = ["Kind", "Move", "Transition", "Transitions"]
 
 Array = NDArray[np.float64]
+Kind = Literal["A", "B", "unclassified"]
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Move:
     """What an observable does during a transition. Steps are on the scale of the input.
 
     Attributes:
-        name: Of the observable; "loss" is the loss of the curve.
-        start: Step at which its move begins.
-        end: Step at which it ends.
-        location: Step at which it is steepest.
-        location_interval: Low and high of `location`, 90 %.
+        name: Name of the observable; "loss" is the loss of the curve.
+        start: Step at which the move begins.
+        end: Step at which the move ends.
+        location: Step at which the observable is steepest.
+        location_interval: Low and high of `location`, central 90 %.
         delta: Change of the smoothed observable from start to end.
-        leads: Probability that it is steepest before λ̂ is.
+        leads: Probability that the observable is steepest before λ̂ is.
     """
 
     name: str
@@ -39,30 +40,30 @@ class Move:
 
 @dataclass(frozen=True)
 class Transition:
-    """One stage of a run in which λ̂ changes. Steps are on the scale of the input; intervals are central 90 %.
+    """A stage of a run in which λ̂ changes, with its type. Steps are on the input's scale; intervals are central 90 %.
 
     Attributes:
-        start: Step at which it begins.
-        end: Step at which it ends.
+        start: Step at which the transition begins.
+        end: Step at which the transition ends.
         start_interval: Low and high of `start`; both equal to it at the start of the run.
         end_interval: Low and high of `end`; both equal to it at the end of the run.
-        kind: "A" (complexity up, loss down or flat), "B" (complexity down, loss flat) or "unclassified".
+        kind: Type: "A" (complexity up, loss down or flat), "B" (complexity down, loss flat) or "unclassified".
         delta_loss: Change of the smoothed loss from start to end.
-        delta_loss_se: Its posterior standard deviation.
+        delta_loss_se: Posterior standard deviation of `delta_loss`.
         delta_llc: Change of the smoothed λ̂ from start to end.
-        delta_llc_se: Its posterior standard deviation.
+        delta_llc_se: Posterior standard deviation of `delta_llc`.
         probability: Posterior probability that λ̂ and the loss change as `kind` says.
-        hidden: Whether the loss alone does not tell of the stage.
-        location: Step at which |dλ̂/d ln(step + 1)| is largest, or |dλ̂/dstep| on a linear scale.
-        location_interval: Low and high of `location`: where it scatters if the noise is drawn again.
-        moves: What else moves, the earliest first.
+        hidden: Whether the loss alone does not show the transition.
+        location: Step at which |dλ̂/d ln(step + 1)| is largest, or |dλ̂/dstep| on a linear axis.
+        location_interval: Low and high of `location`, as it scatters if the noise is drawn again.
+        moves: What else moves during the transition, the earliest first.
     """
 
     start: float
     end: float
     start_interval: tuple[float, float]
     end_interval: tuple[float, float]
-    kind: Literal["A", "B", "unclassified"]
+    kind: Kind
     delta_loss: float
     delta_loss_se: float
     delta_llc: float
@@ -74,10 +75,10 @@ class Transition:
     moves: tuple[Move, ...] = ()
 
     def crossover(self) -> Crossover:
-        """The number of samples at which the end of the stage comes to have a lower free energy than its start.
+        """The number of samples at which the end of the transition comes to have a lower free energy than its start.
 
-        That is where n ΔL + Δλ ln n changes sign, as `llckit.transitions.crossover_samples` says, with ΔL and Δλ of
-        this stage and their standard errors.
+        There n ΔL + Δλ ln n changes sign (`llckit.crossover_samples`), with ΔL and Δλ of this transition and their
+        standard errors.
 
         Returns:
             The case, the number of samples, and how certain they are.
@@ -89,13 +90,13 @@ class Transition:
 
 @dataclass(frozen=True, eq=False)
 class Transitions(Sequence[Transition]):
-    """The transitions of a run in order, a read-only sequence, with the smooth they were read from.
+    """The transitions of a run in order, a read-only sequence, with the smooth in which they were found.
 
     Attributes:
         items: The transitions.
-        step: Steps of the smooth, even in ln(step + 1) or in the step, shape `(grid,)`.
+        step: Steps of the smooth, evenly spaced in ln(step + 1) or in the step, shape `(grid,)`.
         llc: Smoothed λ̂, shape `(grid,)`.
-        llc_interval: Low and high of λ̂, 95 %, shape `(2, grid)`; includes the given standard errors.
+        llc_interval: Low and high of λ̂, central 95 %, shape `(2, grid)`; it includes the given standard errors.
         loss: Smoothed loss, shape `(grid,)`.
     """
 
@@ -118,7 +119,7 @@ class Transitions(Sequence[Transition]):
     def __getitem__(self, index: int | slice) -> Transition | tuple[Transition, ...]:
         return self.items[index]
 
-    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+    def to_dict(self) -> dict[str, list[dict[str, object]]]:
         """The transitions as plain values, ready for `json.dump`.
 
         Returns:

@@ -3,7 +3,7 @@ import pytest
 
 from llckit.criticality import two_basins
 from llckit.errors import InputError
-from llckit.transitions.free_energy import crossover_samples
+from llckit.transitions import crossover_samples
 
 MIXTURES = [(0.1, 2.0, 1.0, 0.0), (1e-3, 5.0, 1.5, -2.0), (-0.02, 1.0, 3.0, 1.0), (0.0, 0.5, 0.25, 0.0)]
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-VOCABULARY = 7
+from tests.geometry.nets import VOCABULARY, gpt2
 
 
 class Case(NamedTuple):
@@ -50,19 +50,7 @@ def convolutions():
     )
 
 
-def gpt2():
-    pytest.importorskip("transformers")
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    sizes = {"n_positions": 8, "n_embd": 6, "n_layer": 1, "n_head": 2, "n_inner": 5}
-    ends = {"bos_token_id": 0, "eos_token_id": 0}
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=VOCABULARY, activation_function="relu", tie_word_embeddings=False, **sizes, **ends)
-    )
-
-
 def llama():
-    pytest.importorskip("transformers")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -70,7 +58,6 @@ def llama():
 
 
 def pythia():
-    pytest.importorskip("transformers")
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     sizes = {"hidden_size": 6, "intermediate_size": 5, "num_attention_heads": 2, "num_hidden_layers": 1}
@@ -79,8 +66,8 @@ def pythia():
 
 VECTORS, IMAGES, TOKENS = (10, 6), (6, 1, 8, 8), (4, 5)
 HEADS = 2 * (9 + 3 + 9 + 3)  # two heads of size 3: GL_3 and the key's bias, GL_3 and the value's shift
-# By name: the model, the shape of its inputs, whether the loss is cross-entropy, and the orbit's dimension: h² for each
-# hidden linear layer (and h for its shift), one for each scaled unit, one for each input (and the bias) of the logits.
+# By name: the model, the shape of its inputs, whether the loss is cross-entropy, and the orbit's dimension. It has h²
+# for each hidden linear layer (and h for its shift), one for each scaled unit, one for each input (and bias) of logits.
 ARCHITECTURES = {
     "linear": (functools.partial(mlp, nn.Identity), VECTORS, False, 25 + 16 + 5 + 4),
     "linear without biases": (functools.partial(mlp, nn.Identity, bias=False), VECTORS, True, 25 + 16 + 4),
@@ -90,7 +77,12 @@ ARCHITECTURES = {
     "gelu": (functools.partial(mlp, nn.GELU, bias=False), VECTORS, True, 4),
     "convolutions": (convolutions, IMAGES, True, 3 + 4 + 16 + 1),
     "encoder": (encoder, (4, 5, 6), True, HEADS + 5 + 6 + 1),
-    "gpt2": (gpt2, TOKENS, True, HEADS + 5 + 6),
+    "gpt2": (
+        functools.partial(gpt2, activation_function="relu", tie_word_embeddings=False),
+        TOKENS,
+        True,
+        HEADS + 5 + 6,
+    ),
     "llama": (llama, TOKENS, True, 2 * 4 + 5 + 8),
     "pythia": (pythia, TOKENS, True, 2 * (9 + 3) + 6),
 }

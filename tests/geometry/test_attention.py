@@ -4,16 +4,15 @@ from torch import nn
 from torch.nn.functional import leaky_relu
 
 from llckit.geometry import Heads, attention_symmetries, find_symmetries, orbit_dim, transform
+from tests.geometry.nets import gpt2, named, normal
 
 
 def kinds(model):
     return [s.kind for s in find_symmetries(model)]
 
 
-def randomised(model):
-    for p in model.parameters():
-        nn.init.normal_(p, std=0.5)
-    return model.double().eval()
+def random_double(model):
+    return normal(model, std=0.5).double().eval()
 
 
 def attend(model, *, kdim=6, vdim=6):
@@ -25,9 +24,9 @@ def attend(model, *, kdim=6, vdim=6):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("sizes", [{}, {"kdim": 4, "vdim": 5}])
 def test_multihead_attention_with_shared_and_separate_projections(bias, sizes):
-    model = randomised(nn.MultiheadAttention(6, 2, bias=bias, **sizes))
+    model = random_double(nn.MultiheadAttention(6, 2, bias=bias, **sizes))
     assert kinds(model) == (["linear", "free", "linear"] if bias else ["linear"] * 2) * 2 + ["heads"]
-    assert orbit_dim(dict(model.named_parameters()), find_symmetries(model)) == 2 * (9 + 9 + bias * (3 + 3))
+    assert orbit_dim(named(model), find_symmetries(model)) == 2 * (9 + 9 + bias * (3 + 3))
     before = attend(model, **sizes)
     for seed in range(3):
         torch.testing.assert_close(attend(transform(model, seed=seed), **sizes), before, rtol=1e-12, atol=1e-12)
@@ -48,12 +47,12 @@ def test_decoder_layers_have_two_attentions_and_a_feed_forward_part(activation):
     expected = {"relu": ["homogeneous"], "gelu": ["pointwise"], torch.tanh: ["odd"], torch.sin: []}
     feed_forward = expected.get(activation, ["homogeneous"])
     assert sorted(kinds(model)) == sorted(2 * [*["linear", "free", "linear"] * 2, "heads"] + feed_forward)
-    model, x = randomised(model), torch.randn(2, 4, 3, 6, dtype=torch.float64)
+    model, x = random_double(model), torch.randn(2, 4, 3, 6, dtype=torch.float64)
     torch.testing.assert_close(transform(model)(*x), model(*x), rtol=1e-12, atol=1e-12)
 
 
 def test_causal_masks_keep_the_symmetries():
-    model = randomised(nn.TransformerEncoderLayer(6, 2, 5, dropout=0.0, batch_first=True))
+    model = random_double(nn.TransformerEncoderLayer(6, 2, 5, dropout=0.0, batch_first=True))
     x, mask = torch.randn(4, 7, 6, dtype=torch.float64), nn.Transformer.generate_square_subsequent_mask(7).double()
     torch.testing.assert_close(transform(model)(x, src_mask=mask), model(x, src_mask=mask), rtol=1e-12, atol=1e-12)
 
@@ -74,41 +73,34 @@ class Grouped(nn.Module):
 
 def declared(**changes):
     parts = {"q": (4, 3, 0), "k": (2, 3, 0), "v": (2, 2, 0), "o": (4, 2, 1)}
-    heads = [Heads(f"{name}.weight", f"{name}.bias", number, size, dim) for name, (number, size, dim) in parts.items()]
+    heads = [Heads(f"{name}.weight", f"{name}.bias", count, size, dim) for name, (count, size, dim) in parts.items()]
     return attention_symmetries(*heads, **changes)
 
 
 def test_declared_grouped_queries():
-    model, x = randomised(Grouped()), torch.randn(4, 6, 5, dtype=torch.float64)
+    model, x = random_double(Grouped()), torch.randn(4, 6, 5, dtype=torch.float64)
     assert find_symmetries(model) == []
     for symmetry in declared():
         moved = transform(model, symmetries=[symmetry])
         torch.testing.assert_close(moved(x), model(x), rtol=1e-12, atol=1e-12)
-    assert orbit_dim(dict(model.named_parameters()), declared()) == 2 * (9 + 3 + 4 + 2)
-    assert orbit_dim(dict(model.named_parameters()), declared(rotary=True)) == 2 * (4 + 2)
-
-
-def gpt2_config(**settings):
-    transformers = pytest.importorskip("transformers")
-    sizes = {"vocab_size": 7, "n_positions": 8, "n_embd": 6, "n_layer": 2, "n_head": 2, "n_inner": 5}
-    return transformers, transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **sizes, **settings)
+    assert orbit_dim(named(model), declared()) == 2 * (9 + 3 + 4 + 2)
+    assert orbit_dim(named(model), declared(rotary=True)) == 2 * (4 + 2)
 
 
 def test_tied_embeddings_do_not_shift():
-    transformers, config = gpt2_config()
-    model = transformers.GPT2LMHeadModel(config)
+    model = gpt2(n_layer=2)
     assert "softmax" not in [s.kind for s in find_symmetries(model, cross_entropy=True)]
     assert len(find_symmetries(model)) == 2 * (2 * 3 + 1 + 1)
 
 
 def test_cross_attention_of_gpt2_is_left_alone():
-    transformers, config = gpt2_config(add_cross_attention=True)
-    model = transformers.GPT2LMHeadModel(config)
+    model = gpt2(n_layer=2, add_cross_attention=True)
     assert not any("crossattention" in str(s) for s in find_symmetries(model))
 
 
 def test_normalised_queries_and_keys_are_left_alone():
-    transformers = pytest.importorskip("transformers")
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
     sizes = {"hidden_size": 8, "intermediate_size": 5, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = transformers.Qwen3Config(vocab_size=7, num_hidden_layers=1, head_dim=2, **sizes)
-    assert kinds(transformers.Qwen3ForCausalLM(config)) == ["homogeneous"]
+    config = Qwen3Config(vocab_size=7, num_hidden_layers=1, head_dim=2, **sizes)
+    assert kinds(Qwen3ForCausalLM(config)) == ["homogeneous"]

@@ -17,19 +17,14 @@ from llckit.toys.linear_nets import (
     two_layer_llc,
     two_layer_point,
 )
-
-NO_DATA = (torch.zeros(10, 1),)
-
-
-class Vector(nn.Module):
-    def __init__(self, values):
-        super().__init__()
-        self.w = nn.Parameter(torch.as_tensor(values))
+from tests.geometry.nets import NO_DATA, Vector, normal, own_teacher, squared_error, two_layers, without_unit
 
 
-def squared_error(model, batch):
-    x, y = batch
-    return (model(x) - y).square().mean()
+def relu_teacher():
+    """A generic ReLU net as its own teacher."""
+    torch.manual_seed(0)
+    model = normal(two_layers((3, 5, 2)))
+    return own_teacher(model, torch.randn(200, 3))
 
 
 def random_two_layer_cases(count):
@@ -123,41 +118,30 @@ def test_regression_over_all_samples_in_float64(monkeypatch):
     assert model.weight.dtype == torch.float32
 
 
-def relu_regression(seed=0):
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-    for parameter in model.parameters():
-        nn.init.normal_(parameter)
-    x = torch.randn(200, 3)
-    return model, x
-
-
 def test_relu_net_as_its_own_teacher():
-    model, x = relu_regression()
-    box = bracket(model, (x, model(x).detach()), squared_error)
+    box = bracket(*relu_teacher())
     assert box.orbit_dim == 5
     assert box.lower == box.upper == (box.dim - 5) / 2  # generic: nothing else is free
 
 
 def test_dead_unit_widens_the_bracket():
-    model, x = relu_regression()
-    with torch.no_grad():
-        model[0].weight[0], model[0].bias[0], model[2].weight[:, 0] = 0, 0, 0
-    box = bracket(model, (x, model(x).detach()), squared_error)
+    model, (x, _), _ = relu_teacher()
+    without_unit(model, 0)[2].weight.data[:, 0] = 0
+    box = bracket(*own_teacher(model, x))
     assert box.orbit_dim == 4
     assert box.lower == (box.dim - 4 - 6) / 2 < box.upper
 
 
 def test_weight_decay_breaks_the_symmetry():
-    model, x = relu_regression()
+    model, data, _ = relu_teacher()
 
     def decayed(model, batch):
         return squared_error(model, batch) + 1e-5 * sum(p.square().sum() for p in model.parameters())
 
-    assert bracket(model, (x, model(x).detach()), decayed).orbit_dim == 0
+    assert bracket(model, data, decayed).orbit_dim == 0
 
 
-def test_chain_that_is_used_otherwise_is_noticed():
+def test_layers_that_are_used_otherwise_are_noticed():
     class Bent(LinearNet):
         def forward(self):
             return self.layers[1] @ self.layers[0].tanh()
@@ -169,9 +153,9 @@ def test_chain_that_is_used_otherwise_is_noticed():
 
 
 def test_frozen_parameters_are_not_counted():
-    model, x = relu_regression()
+    model, data, loss_fn = relu_teacher()
     model[0].requires_grad_(False)
-    box = bracket(model, (x, model(x).detach()), squared_error)
+    box = bracket(model, data, loss_fn)
     assert (box.dim, box.orbit_dim, box.lower, box.upper) == (12, 0, 6, 6)
 
 
@@ -210,7 +194,7 @@ def test_attention_can_be_differentiated_twice():
 
     torch.manual_seed(0)
     model, x = Attention(), torch.randn(20, 1, 4, 3)  # four dimensions: the fused kernel
-    box = bracket(model, (x, model(x).detach()), squared_error)
+    box = bracket(*own_teacher(model, x))
     # Keys and queries (W_K, W_Q, b_Q of 3 each): GL_3 and the key bias are free.
     assert box.rank == box.dim - 9 - 3
 
@@ -264,9 +248,11 @@ def test_at_a_kink_the_upper_end_is_the_whole_codimension():
     data = inputs, model(inputs).detach()
     kinked = bracket(model, data, lambda model, batch: (model(batch[0]) - batch[1]).abs().mean())
     assert (kinked.lower, kinked.upper) == (0, 4)  # λ = 4: the loss grows as the distance
+    assert kinked.has_kink
     assert "jumps" in kinked.note
-    smooth = bracket(model, data, lambda model, batch: (model(batch[0]) - batch[1]).square().mean())
+    smooth = bracket(model, data, squared_error)
     assert (smooth.lower, smooth.upper) == (2, 2)
+    assert not smooth.has_kink
     assert "jumps" not in smooth.note
 
 
@@ -276,7 +262,7 @@ def test_a_loss_that_hides_its_second_derivative_is_refused():
         bracket(nn.Linear(3, 1), data, lambda model, batch: Once.apply(model(batch[0]) - batch[1]).mean())
 
 
-def test_a_saddle_is_told():
+def test_a_saddle_is_noticed():
     model = nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         model.weight.zero_()
@@ -288,4 +274,5 @@ def test_a_saddle_is_told():
 
     box = bracket(model, torch.zeros(4, 1), saddle)
     assert not box.rank_is_exact
+    assert box.hessian.is_saddle
     assert "no minimum" in box.note

@@ -10,15 +10,16 @@ import llckit as lk
 from llckit.errors import InputError
 from llckit.geometry import Symmetry, View, conserved, conserved_drift, find_symmetries
 from llckit.posterior import observing
+from tests.geometry.nets import named, named_gradient, normal, two_layers
 
 
 def gradients(case, model, weights):
     """∂L/∂w by name."""
-    own = dict(model.named_parameters())
+    own = named(model)
     with torch.no_grad():
         for name, value in weights.items():
             own[name].copy_(value)
-    return dict(zip(own, torch.autograd.grad(case.loss(model), [*own.values()]), strict=True))
+    return named_gradient(case.loss(model), model)
 
 
 class Regression(NamedTuple):
@@ -253,18 +254,14 @@ def test_the_drift_of_a_recorded_run_is_an_observable_of_its_transitions(tmp_pat
 
 def test_what_is_conserved_between_layers_and_in_heads():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).double()
-    for p in model.parameters():
-        nn.init.normal_(p)
+    model = normal(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).double())
     (w1, b1, w2, b2, w3, _), found = (p.detach() for p in model.parameters()), conserved(model)
     assert list(found) == ["linear: 0.weight -> 1.weight", "homogeneous: 1.weight -> 3.weight"]
     linear, units = found.values()
     torch.testing.assert_close(linear, w2.T @ w2 - w1 @ w1.T - torch.outer(b1, b1))
     torch.testing.assert_close(units, w2.square().sum(1) + b2**2 - w3.square().sum(0))
 
-    attention = nn.MultiheadAttention(6, 2).double()
-    for p in attention.parameters():
-        nn.init.normal_(p)
+    attention = normal(nn.MultiheadAttention(6, 2).double())
     found, head = conserved(attention), slice(3, 6)  # the second head
     q, k, v = (w[head] for w in attention.in_proj_weight.detach().chunk(3))
     bq, bk, bv = (b[head] for b in attention.in_proj_bias.detach().chunk(3))
@@ -302,15 +299,15 @@ def test_weight_decay_shrinks_them_exponentially():
 
 
 def test_wrong_weights_are_refused():
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    with pytest.raises(InputError, match="no symmetries were given"):
+    model = two_layers()
+    with pytest.raises(InputError, match="symmetries is None"):
         conserved(model.state_dict())
-    with pytest.raises(InputError, match=r"0\.weight, which is not among the weights"):
+    with pytest.raises(InputError, match=r"act on 0\.weight; expected"):
         conserved({"w": torch.ones(2, 2)}, find_symmetries(model))
-    with pytest.raises(InputError, match="conserves nothing here"):
-        conserved_drift(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    with pytest.raises(InputError, match="symmetries conserve nothing"):
+        conserved_drift(two_layers(activation=nn.Tanh))
     for p in model.parameters():
         nn.init.zeros_(p)
-    with pytest.raises(InputError, match="conserves nothing here"):
+    with pytest.raises(InputError, match="symmetries conserve nothing"):
         conserved_drift(model)
-    assert conserved(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))) == {}
+    assert conserved(two_layers(activation=nn.Tanh)) == {}

@@ -1,9 +1,7 @@
-"""Effective and stable ranks against closed forms, Gram matrices against Jacobians, and ranks along a run."""
+"""Effective and stable ranks against closed forms, and ranks along a run."""
 
 import copy
-import dataclasses
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -12,17 +10,10 @@ from torch import nn
 
 import llckit as lk
 from llckit.errors import InputError
-from llckit.geometry import (
-    activation_ranks,
-    effective_rank,
-    fisher_rank,
-    gradient_gram,
-    relative_complexity,
-    stable_rank,
-    weight_ranks,
-)
+from llckit.geometry import activation_ranks, effective_rank, fisher_rank, stable_rank, weight_ranks
 from llckit.toys import staircase, staircase_rise, train
 from llckit.toys.training import STAIRCASE_MODES, squared_error
+from tests.geometry.nets import regression
 
 
 def with_values(values, shape=(6, 4)):
@@ -30,17 +21,6 @@ def with_values(values, shape=(6, 4)):
     left, right = (torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0] for n in shape)
     k = len(values)
     return left[:, :k] * torch.tensor(values, dtype=torch.float64) @ right[:, :k].T
-
-
-def mlp():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
-
-
-def samples(n=7):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n, 3, generator=generator, dtype=torch.float64)
-    return x, torch.randn(n, 1, generator=generator, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -95,66 +75,8 @@ def test_activations_are_left_out_where_they_are_no_matrix():
     assert list(activation_ranks(model, torch.randn(4, 3))) == ["0"]
 
 
-def jacobian(model, data, function):
-    """∂f_i/∂w by one backward a sample."""
-    rows = []
-    for i in range(len(data[0])):
-        value = function(model, tuple(x[i : i + 1] for x in data)).sum()
-        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, list(model.parameters()))]))
-    return torch.stack(rows)
-
-
-def looks_at_values(model, batch):
-    """A loss that cannot be batched over rows."""
-    losses = squared_error(model, batch)
-    return losses * (1.0 if float(losses.detach().sum()) > 1 else 2.0)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        squared_error,
-        lambda model, batch: squared_error(model, batch).mean(),
-        lambda model, batch: model(batch[0])[:, 0],
-    ],
-    ids=["losses", "mean loss", "outputs"],
-)
-def test_the_gram_matrix_is_that_of_the_jacobian(function):
-    model, data = mlp(), samples()
-    rows = jacobian(model, data, function)
-    torch.testing.assert_close(gradient_gram(model, data, function), rows @ rows.T, rtol=1e-10, atol=1e-12)
-
-
-def test_losses_that_cannot_be_batched_are_taken_one_by_one():
-    model, data = mlp(), samples()
-    assert not lk.Task(model, data, looks_at_values).flat_loss.vmaps
-    rows = jacobian(model, data, looks_at_values)
-    torch.testing.assert_close(gradient_gram(model, data, looks_at_values), rows @ rows.T, rtol=1e-10, atol=1e-12)
-
-
-def test_the_fisher_matrix_has_the_rank_of_its_gram_matrix():
-    model, data = mlp(), samples()
-    rows = jacobian(model, data, squared_error)
-    fisher = rows.T @ rows / len(rows)
-    for rank in (effective_rank, stable_rank):
-        assert fisher_rank(model, data, squared_error, rank) == pytest.approx(rank(fisher), rel=1e-8)
-    with torch.no_grad():
-        fitted = data[0], model(data[0])
-    assert fisher_rank(model, fitted, squared_error) == 0
-
-
-def test_the_kernel_has_the_spectrum_of_the_hessian_at_a_perfect_fit():
-    model, (x, _) = mlp(), samples()
-    fitted = x, model(x).detach()
-    kernel = gradient_gram(model, fitted, lambda model, batch: model(batch[0])[:, 0])
-    box = lk.bracket(model, fitted, squared_error)
-    assert box.rank == len(x)
-    values = torch.linalg.eigvalsh(2 / len(x) * kernel)
-    torch.testing.assert_close(values, box.eigenvalues[-len(x) :], rtol=1e-8, atol=1e-10)
-
-
 def test_ranks_are_observed_at_draws():
-    model, data = mlp().float(), tuple(x.float() for x in samples(20))
+    model, data = regression(20, torch.float32)
     observe = {
         "weights": lambda model: weight_ranks(model)["0.weight"],
         "activations": lambda model: activation_ranks(model, data[0])["1"],
@@ -197,33 +119,11 @@ def test_the_rank_moves_where_the_staircase_rises(tmp_path):
         assert plateau == pytest.approx(effective_rank(torch.diag(torch.tensor(STAIRCASE_MODES[:modes]))), abs=0.06)
 
 
-def test_relative_complexity_is_a_ratio_of_bounds():
-    model, data = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 1, bias=False)), samples(30)
-    box = lk.bracket(model, data, squared_error)
-    assert (box.dim, box.orbit_dim) == (16, 4)
-    found = relative_complexity(3.0, box, 0.3)
-    assert found == pytest.approx((3 / 6, 3 / 8, 0.3 / 6, 0.3 / 8))
-    assert math.isnan(relative_complexity(3.0, box).of_bound_se)
-    flat = dataclasses.replace(box, upper=0.0)
-    for arguments in ((math.nan, box), ("3", box), (3.0, 6.0), (3.0, flat)):
-        with pytest.raises(InputError, match="expected"):
-            relative_complexity(*arguments)
-
-
 @pytest.mark.parametrize("matrix", [torch.zeros(3), torch.full((2, 2), math.nan), [[1.0]], torch.zeros(2, 2, 2)])
 def test_what_is_no_matrix_is_refused(matrix):
     for rank in (effective_rank, stable_rank):
         with pytest.raises(InputError, match="expected a tensor"):
             rank(matrix)
-
-
-def test_gradients_that_do_not_fit_are_refused(monkeypatch):
-    module = sys.modules["llckit.geometry.effective_rank"]  # its name in the package is that of the function
-    monkeypatch.setattr(module, "ROWS_BYTES", 26 * 8 * 5)
-    model, data = mlp(), samples()
-    with pytest.raises(InputError, match="give 5 samples"):
-        gradient_gram(model, data, squared_error)
-    assert gradient_gram(model, tuple(x[:5] for x in data), squared_error).shape == (5, 5)
 
 
 def test_complex_matrices_and_outputs_of_several_tensors_have_ranks():

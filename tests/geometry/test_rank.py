@@ -10,21 +10,9 @@ from torch import nn
 
 from llckit.errors import InputError
 from llckit.geometry import bracket
-from llckit.geometry.rank import counted, find_rank, hessian_rank, make_task
+from llckit.geometry.rank import AllEigenvalues, PartialSearch, RitzValues, counted, find_rank, hessian_rank, make_task
 from llckit.toys.linear_nets import LinearNet, matrix_loss, two_layer_point
-
-NO_DATA = (torch.zeros(10, 1),)
-
-
-class Vector(nn.Module):
-    def __init__(self, values):
-        super().__init__()
-        self.w = nn.Parameter(torch.as_tensor(values))
-
-
-def squared_error(model, batch):
-    x, y = batch
-    return (model(x) - y).square().mean()
+from tests.geometry.nets import NO_DATA, Vector, own_teacher, two_layers
 
 
 def quadratic(curvatures):
@@ -34,9 +22,8 @@ def quadratic(curvatures):
 def teacher(widths, n, activation=nn.ReLU, seed=0):
     """A net as its own teacher on n inputs: a minimum whose Hessian has a rank of n times its outputs at most."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(widths[0], widths[1]), activation(), nn.Linear(widths[1], widths[2]))
-    x = torch.randn(n, widths[0])
-    return model, (x, model(x).detach()), squared_error
+    model = two_layers(widths, activation)
+    return own_teacher(model, torch.randn(n, widths[0]))
 
 
 def matrix_free(case, double=True, **settings):
@@ -67,6 +54,9 @@ def test_matrix_free_equals_dense(seed):
     assert dense.is_exact
     assert free.is_exact
     assert free.rank == dense.rank > 0
+    assert dense.method == AllEigenvalues()
+    assert isinstance(free.method, RitzValues)
+    assert free.method.missed <= free.tolerance * float(dense.eigenvalues[-1])
     # What is left is below the tolerance, and so is the error of every eigenvalue.
     kept = slice(-dense.rank, None)
     error = (free.eigenvalues[kept] - dense.eigenvalues[kept]).abs().max()
@@ -87,6 +77,7 @@ def test_little_memory_gives_a_lower_bound_that_says_so():
     free = matrix_free(case, max_bytes=8 * 300 * 80)
     assert free.rank == len(free.eigenvalues) == 80 - 3 * 5  # five vectors a block, of which three are at work
     assert not free.is_exact
+    assert free.method == PartialSearch(65)
     assert "a lower bound" in free.note
     # Cauchy's interlacing: the i-th largest Ritz value never exceeds the i-th largest eigenvalue.
     exact = torch.linspace(0.1, 1, 300, dtype=torch.float64).flip(0)[: free.rank]
@@ -105,14 +96,14 @@ def test_a_spectrum_without_a_gap_has_no_exact_rank():
 @pytest.mark.parametrize(("step", "is_exact"), [(9.0, False), (11.0, True)])
 def test_a_gap_is_a_factor_of_ten(step, is_exact):
     tolerance = 1e-6
-    found = counted(torch.tensor([2 * tolerance / step, 2 * tolerance, 1.0], dtype=torch.float64), tolerance, "")
+    found = counted(torch.tensor([2 * tolerance / step, 2 * tolerance, 1.0], dtype=torch.float64), tolerance)
     assert (found.rank, found.is_exact) == (2, is_exact)
     assert found.gap == pytest.approx(step)
 
 
 def test_negative_eigenvalues_set_the_size_of_errors():
     values = torch.tensor([-0.01, 0.05, 0.2, 1.0], dtype=torch.float64)
-    assert counted(values, 1e-6, "").rank == 2  # 0.05 is within ten times 0.01
+    assert counted(values, 1e-6).rank == 2  # 0.05 is within ten times 0.01
 
 
 def test_no_curvature():

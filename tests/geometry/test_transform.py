@@ -6,6 +6,7 @@ from torch import nn
 
 from llckit.errors import InputError
 from llckit.geometry import Symmetry, View, find_symmetries, transform
+from tests.geometry.nets import named, two_layers
 
 
 def distance(model, other):
@@ -27,13 +28,13 @@ def test_the_loss_is_unchanged_under_random_symmetries(case, dtype, tolerance):
 
 def test_every_symmetry_alone_moves_all_that_it_acts_on_and_not_the_loss(case):
     model = case.model.double()
-    loss, before = case.loss(model).item(), dict(model.named_parameters())
+    loss, before = case.loss(model).item(), named(model)
     for symmetry in find_symmetries(model, cross_entropy=case.cross_entropy):
         alone = [transform(model, symmetries=[symmetry], seed=seed) for seed in range(4)]
         assert [case.loss(moved).item() for moved in alone] == pytest.approx([loss] * 4, rel=1e-12)
         names = {view.name for view in symmetry.views}
         for name, parameter in before.items():
-            changed = any(not torch.equal(dict(moved.named_parameters())[name], parameter) for moved in alone)
+            changed = any(not torch.equal(named(moved)[name], parameter) for moved in alone)
             assert changed == (name in names), f"{symmetry}: {name}"
 
 
@@ -57,7 +58,7 @@ def test_one_side_of_a_symmetry_alone_changes_the_loss(case):
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.GELU, nn.ReLU])
 def test_a_group_that_the_activation_does_not_let_through_changes_the_loss(activation):
-    model = nn.Sequential(nn.Linear(3, 4), activation(), nn.Linear(4, 2)).double()
+    model = two_layers((3, 4, 2), activation).double()
     x = torch.randn(20, 3, dtype=torch.float64)
     wrong = "linear" if activation is nn.ReLU else "homogeneous"
     claimed = find_symmetries(model)[0]._replace(kind=wrong)
@@ -86,19 +87,19 @@ def test_the_condition_number_is_bounded():
 
 
 def test_impossible_wishes_are_refused():
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model = two_layers()
     for condition in (0.5, float("inf"), "large"):
         with pytest.raises(InputError, match="max_condition is"):
             transform(model, max_condition=condition)
     with pytest.raises(InputError, match=r"expected a torch\.nn\.Module"):
         transform(model.state_dict(), symmetries=find_symmetries(model))
-    with pytest.raises(InputError, match="no symmetry of this model is known"):
+    with pytest.raises(InputError, match="is a LSTM without known symmetries"):
         transform(nn.LSTM(2, 2))
-    with pytest.raises(InputError, match=r"act on nothing\.weight, which is no parameter"):
+    with pytest.raises(InputError, match=r"act on nothing\.weight; expected"):
         transform(model, symmetries=[Symmetry("pointwise", (View("nothing.weight"),))])
     with pytest.raises(InputError, match="expected the same number of hidden units"):
         transform(model, symmetries=[Symmetry("linear", (View("0.weight"),), (View("2.weight"),))])
-    with pytest.raises(InputError, match="is no symmetry"):
+    with pytest.raises(InputError, match="symmetries holds Symmetry"):
         transform(model, symmetries=[Symmetry("affine", (View("0.weight"),))])  # pyright: ignore
     with pytest.raises(InputError, match=r"0\.weight\[2:9\] in blocks of 1 does not fit"):
         transform(model, symmetries=[Symmetry("pointwise", (View("0.weight", start=2, stop=9),))])
@@ -106,4 +107,4 @@ def test_impossible_wishes_are_refused():
 
 def test_a_seed_that_is_no_integer_is_refused():
     with pytest.raises(InputError, match="seed is 'a'"):
-        transform(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), seed="a")
+        transform(two_layers(), seed="a")

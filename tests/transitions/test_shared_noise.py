@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from llckit.transitions.shared_noise import shared_noise
+from tests.transitions.curves import correlation, shared_errors
 
 X = np.sort(np.random.default_rng(0).uniform(0, 10, 150))
 
 
 def chains(share, length, count, gaussian, seed):
-    rng, distance = np.random.default_rng(seed), np.abs(X[:, None] - X) / length
-    correlation = np.exp(-0.5 * distance**2 if gaussian else -distance) + 1e-9 * np.eye(len(X))
-    common = np.linalg.cholesky(correlation) @ rng.standard_normal((len(X), count))
-    return np.sqrt(share) * common + np.sqrt(1 - share) * rng.standard_normal((len(X), count)), correlation
+    rng = np.random.default_rng(seed)
+    common = shared_errors(X, length, count, rng, gaussian)
+    return np.sqrt(share) * common + np.sqrt(1 - share) * rng.standard_normal((len(X), count))
 
 
 @pytest.mark.parametrize("gaussian", [True, False])
@@ -20,10 +20,9 @@ def chains(share, length, count, gaussian, seed):
 def test_the_covariance_of_the_mean_is_recovered(share, length, gaussian):
     found = []
     for seed in range(6):
-        curves, correlation = chains(share, length, 8, gaussian, seed)
-        factor = shared_noise(X, 3 + 2 * curves)
+        factor = shared_noise(X, 3 + 2 * chains(share, length, 8, gaussian, seed))
         found.append(factor @ factor.T)
-    expected = 4 * share * correlation / 8
+    expected = 4 * share * correlation(X, length, gaussian) / 8
     for lag in (0.0, 0.5 * length, length):
         pairs = np.abs(np.abs(X[:, None] - X) - lag) < 0.05 * length + 1e-12 * (lag == 0)
         ratio = np.array([one[pairs].mean() for one in found]) / expected[pairs].mean()
@@ -42,7 +41,7 @@ def test_chains_that_tell_nothing(curves):
 
 
 def test_gaps_of_single_chains_are_left_out():
-    curves, _ = chains(0.9, 1.0, 8, True, 3)
+    curves = chains(0.9, 1.0, 8, True, 3)
     curves[::10, 2] = np.nan
     factor = shared_noise(X, curves)
     assert factor.shape[0] == 150

@@ -9,18 +9,19 @@ import pytest
 
 from llckit.transitions import Transition, Transitions, detect_transitions
 from llckit.transitions.synthetic import planted_curve
+from tests.transitions.curves import STEPS, grokking_curve, shared_errors
 
-STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 10_000, 60).round()]))
 PUBLISHED = Path(__file__).parents[2] / ".." / "shared" / "data" / "lr_transformer.csv"
 
 
-def grokking_curve(seed, noise=0.02):
-    """A run of the modular-addition net: λ̂ up until step 100, down until about 2000, the loss gone by 200."""
-    step = np.unique(np.concatenate([[0], np.geomspace(1, 4000, 22).round(), np.linspace(0, 4000, 24).round()]))
-    known = np.log1p([0, 100, 200, 500, 750, 1000, 1500, 2000, 4000])
-    llc = np.interp(np.log1p(step), known, [189, 627, 589, 387, 210, 164, 125, 116, 116])
-    loss = 3.76 * np.exp(-((step / 60) ** 2)) + 2e-3 * np.exp(-step / 1000)
-    return step, loss, llc * (1 + noise * np.random.default_rng(seed).standard_normal(len(step)))
+# Of the five stages in Hoogland et al. 2024: kind, last step, change of loss, change of λ̂.
+PAPER = [
+    ("A", 1_000, -0.32, 21.4),
+    ("A", 40_000, -2.21, 149),
+    ("B", 126_000, -0.07, -12.3),
+    ("B", 320_000, -0.05, -44.1),
+    ("A", 500_000, -0.029, 3.56),
+]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_grokking_is_a_hidden_type_b(seed):
     assert 1200 < decline.end < 2600
 
 
-def test_a_stage_the_loss_tells_of_is_not_hidden():
+def test_a_transition_that_the_loss_shows_is_not_hidden():
     early = planted_curve(STEPS, [30, 2500], [30, -20], [-3, -0.2], llc_noise=0.5)
     assert [t.hidden for t in detect_transitions(early)] == [False, True]
     # half of the loss is lost late: at the decline much is still to come
@@ -171,19 +172,13 @@ def test_levels_that_chains_keep_widen_the_band_and_leave_differences_sharp():
     assert half_width == pytest.approx(1.96 * levels.std(ddof=1) / np.sqrt(8), rel=0.15)
 
 
-def shared_errors(x, chains, seed):
-    """Errors of standard deviation 1 whose mean over chains wanders on a fiftieth of the run."""
-    rng, apart = np.random.default_rng([21, seed]), (x[:, None] - x) / (0.02 * np.ptp(x))
-    factor = np.linalg.cholesky(np.exp(-0.5 * apart**2) + 1e-8 * np.eye(len(x)))
-    return factor @ rng.standard_normal((len(x), chains))
-
-
-def test_errors_that_neighbours_share_are_no_transitions_once_chains_tell_of_them():
+def test_errors_that_neighbours_share_are_no_transitions_if_chains_show_them():
     step = np.unique(np.geomspace(1, 20_000, 90).round())
     x = np.log1p(step)
     with_chains, without = 0, 0
     for seed in range(12):
-        chains = 20 + 10 * x[:, None] / x[-1] + 1.5 * shared_errors(x, 8, seed)
+        shared = shared_errors(x, 0.02 * np.ptp(x), 8, np.random.default_rng([21, seed]))
+        chains = 20 + 10 * x[:, None] / x[-1] + 1.5 * shared
         curve = {"step": step, "loss": 3 - x / x[-1], "llc": chains.mean(axis=1)}
         with_chains += len(detect_transitions(**curve, llc_per_chain=chains)) > 1
         without += len(detect_transitions(**curve)) > 1
@@ -238,7 +233,7 @@ def test_what_moves_with_a_transition_and_in_what_order():
     assert first.location_interval[0] * 0.95 < 150 < first.location_interval[1] * 1.05
 
 
-def test_a_crossover_is_that_of_the_stage():
+def test_a_crossover_is_that_of_the_transition():
     curve = planted_curve(STEPS, (60, 2000), [8, -8], [-3, 0.05], llc_noise=0.3, loss_noise=0.001, seed=1)
     for t in detect_transitions(curve):
         found = t.crossover()
@@ -308,22 +303,32 @@ def test_negative_complexity_is_fine():
     assert [t.kind for t in found] == ["A", "B"]
 
 
+def test_a_run_made_of_the_changes_of_the_paper_shows_them():
+    """What the published run tests, on a planted one: this test runs where that curve is not at hand."""
+    step = np.unique(np.concatenate([[0], np.geomspace(1, 499_999, 100).round(), np.linspace(0, 499_999, 100).round()]))
+    _, _, delta_loss, delta_llc = zip(*PAPER, strict=True)
+    at = [300, 8_000, 75_000, 210_000, 410_000]
+    for seed in range(3):
+        curve = planted_curve(
+            step, at, delta_llc, delta_loss, width=0.05, llc_noise=0.2, loss_noise=0.003, seed=[30, seed]
+        )
+        found = detect_transitions(curve)
+        assert [t.kind for t in found] == [kind for kind, *_ in PAPER]
+        for t, location, (_, _, loss, llc) in zip(found, at, PAPER, strict=True):
+            assert t.start < location < t.end
+            assert t.location == pytest.approx(location, rel=0.05)
+            assert t.delta_loss == pytest.approx(loss, abs=0.15 * abs(loss) + 4 * t.delta_loss_se)
+            assert t.delta_llc == pytest.approx(llc, rel=0.15)
+
+
 def test_the_published_run_shows_the_stages_of_the_paper():
     if not PUBLISHED.exists():
-        pytest.skip("the published curve ../shared/data/lr_transformer.csv is not here")
+        pytest.skip("the published curve ../shared/data/lr_transformer.csv is not beside this checkout")
     data = np.genfromtxt(PUBLISHED, delimiter=",", names=True)
     found = detect_transitions(step=data["step"], loss=data["loss"], llc=data["llc"])
     assert "".join(t.kind for t in found) == "AABBA"
     assert (found[0].start, found[-1].end) == (0, 499_999)
-    # Hoogland et al. 2024: until step, change of loss, change of λ̂
-    for t, until, within, loss, llc in zip(
-        found,
-        (1_000, 40_000, 126_000, 320_000, 500_000),
-        (0.3, 0.15, 0.3, 0.15, 0.01),
-        (-0.32, -2.21, -0.07, -0.05, -0.029),
-        (21.4, 149, -12.3, -44.1, 3.56),
-        strict=True,
-    ):
+    for t, (_, until, loss, llc), within in zip(found, PAPER, (0.3, 0.15, 0.3, 0.15, 0.01), strict=True):
         assert t.end == pytest.approx(until, rel=within)
         assert t.delta_loss == pytest.approx(loss, rel=0.15)
         assert t.delta_llc == pytest.approx(llc, rel=0.25)

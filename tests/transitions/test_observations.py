@@ -28,31 +28,31 @@ def test_the_unchanged_input_is_fine():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": None}, "No loss was given"),
-        ({"llc": None}, "No llc was given"),
-        ({"step": None}, "No step was given"),
+        ({"loss": None}, "loss is None; expected the loss at every checkpoint"),
+        ({"llc": None}, "llc is None; expected"),
+        ({"step": None}, "step is None; expected"),
         ({"llc": np.arange(11)}, "12, 12 and 11 entries"),
         ({"llc": np.ones((12, 3))}, r"llc has shape \(12, 3\)"),
         ({"llc": ["a"] * 12}, "llc is not an array of numbers"),
         ({"step": np.repeat(np.arange(6) * 10, 2)}, "llc has 12 finite entries of 12 at 6 different steps"),
         (changed("step", 3, 15), "step 15 comes after 20"),
-        (changed("step", 0, -1), "step contains -1"),
+        (changed("step", 0, -1), "step holds -1"),
         (changed("step", 4, np.nan), "step is NaN at entry 4"),
-        (changed("step", 11, np.inf), "step contains an infinite value"),
-        (changed("loss", 4, np.inf), "loss contains an infinite value"),
-        (changed("llc", 4, -np.inf), "llc contains an infinite value"),
+        (changed("step", 11, np.inf), "step holds an infinite value"),
+        (changed("loss", 4, np.inf), "loss holds an infinite value"),
+        (changed("llc", 4, -np.inf), "llc holds an infinite value"),
         (changed("llc", slice(5), np.nan), "llc has 7 finite entries of 12"),
         (changed("loss", slice(5), np.nan), "loss has 7 finite entries of 12"),
         ({"llc_se": np.ones(5)}, "llc_se has 5 entries for 12 checkpoints"),
-        ({"llc_se": -np.ones(12)}, "llc_se contains -1"),
-        ({"axis": "sqrt"}, "axis is 'sqrt', expected one of 'log', 'linear'"),
-        ({"false_boundaries": 0}, "false_boundaries is 0, expected a number above 0 and at most 0.15"),
-        ({"false_boundaries": 0.2}, "false_boundaries is 0.2"),
+        ({"llc_se": -np.ones(12)}, "llc_se holds -1"),
+        ({"axis": "sqrt"}, "axis is 'sqrt'; expected one of 'log', 'linear'"),
+        ({"false_boundaries": 0}, "false_boundaries is 0; expected a positive number, at most 0.15"),
+        ({"false_boundaries": 0.2}, "false_boundaries is 0.2; expected a positive number, at most 0.15"),
         ({"false_boundaries": np.nan}, "false_boundaries is nan"),
         ({"false_boundaries": "few"}, "false_boundaries is 'few'"),
         ({"observables": {"accuracy": np.ones(5)}}, "accuracy has 5 entries for 12 checkpoints"),
         ({"observables": {"accuracy": ["a"] * 12}}, "accuracy is not an array of numbers"),
-        ({"observables": {"loss": np.ones(12)}}, "An observable is named loss"),
+        ({"observables": {"loss": np.ones(12)}}, "observables holds loss"),
         ({"llc_per_chain": np.ones((4, 12))}, r"llc_per_chain has shape \(4, 12\)"),
         ({"llc_per_chain": np.ones(12)}, r"llc_per_chain has shape \(12,\)"),
     ],
@@ -63,19 +63,19 @@ def test_wrong_input(changes, message):
 
 
 def test_fewer_than_eight_checkpoints():
-    with pytest.raises(InputError, match="7 finite entries of 7; at least 8"):
+    with pytest.raises(InputError, match="7 finite entries of 7; expected at least 8"):
         detect_transitions(step=np.arange(7), loss=np.arange(7), llc=np.arange(7))
 
 
 def test_a_curve_without_loss():
     curve = SimpleNamespace(step=arrays()["step"], llc=arrays()["llc"])
-    with pytest.raises(InputError, match="No loss was given"):
+    with pytest.raises(InputError, match="loss is None"):
         detect_transitions(curve)
 
 
 def test_a_spectrogram_is_sent_elsewhere():
     spectrogram = SimpleNamespace(**arrays(llc=np.ones((12, 3))))
-    with pytest.raises(InputError, match=r"λ̂ at 3 scales; give it to llckit\.detect_across_scales"):
+    with pytest.raises(InputError, match=r"λ̂ at 3 scales; expected one; give it to llckit\.detect_across_scales"):
         detect_transitions(spectrogram)
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
 
-from llckit.transitions.smooth import _basis, _Model, fit_smooth
+from llckit.transitions.smooth import fit_smooth
+from tests.transitions.curves import GROKKING_STEPS
 
 
 def wave(x):
@@ -61,7 +61,7 @@ def test_noise_proportional_to_the_level_is_recovered():
 
 
 def test_scatter_of_a_falling_loss_is_not_interpolated():
-    step = np.unique(np.concatenate([[0], np.geomspace(1, 4000, 22).round(), np.linspace(0, 4000, 24).round()]))
+    step = GROKKING_STEPS
     level = 3.76 / (1 + (step / 50) ** 2)
     found = []
     for seed in range(20):
@@ -118,17 +118,6 @@ def test_noise_at_few_places_far_apart_is_no_more_than_a_parabola():
         smooth = fit_smooth(x, np.random.default_rng([9, seed]).standard_normal(8), grid)
         bends.append(np.abs(np.diff(smooth.slope, 2)).max())
     assert np.mean(np.array(bends) > 1e-3) <= 0.05
-
-
-def test_gradient_of_the_marginal_likelihood():
-    rng = np.random.default_rng(8)
-    x = np.linspace(0, 1, 60)
-    y = np.sin(8 * x) + 0.1 * rng.standard_normal(60)
-    model = _Model(_basis(40)(x, 0), y)
-    levels = np.stack([np.ones(60), y**2], axis=1)
-    parameters = np.array([*rng.normal(10, 2, model.num_knots), -4.0, -5.0])
-    numerical = approx_fprime(parameters, lambda p: model._fit(p, levels)[1], 1e-5)
-    np.testing.assert_allclose(model._fit(parameters, levels)[2], numerical, rtol=1e-3, atol=1e-3)
 
 
 def test_a_step_from_zero_is_followed_where_the_noise_does_not_grow():

@@ -14,13 +14,13 @@ STEP = np.unique(np.geomspace(1, 20_000, 80).round())
 N_BETA = np.array([10.0, 100.0, 1000.0, 1e4])
 
 
-def cells(seen, noise=1.0, seed=0):
-    """λ̂ (steps, scales): `seen[scale]` has the location and the size of each planted transition."""
+def cells(planted, noise=1.0, seed=0):
+    """λ̂ (steps, scales): `planted[scale]` has the location and the size of each planted transition."""
     columns = [
         planted_curve(
             STEP, [at for at, _ in moves], [by for _, by in moves], [0] * len(moves), llc_noise=noise, seed=[seed, i]
         ).llc
-        for i, moves in enumerate(seen)
+        for i, moves in enumerate(planted)
     ]
     return np.stack(columns, axis=1)
 
@@ -77,10 +77,10 @@ def test_a_spectrogram_gives_what_its_arrays_give():
         ({"n_beta": N_BETA[:3]}, r"expected \(steps,\), \(steps, scales\) and \(scales,\)"),
         ({"n_beta": N_BETA[::-1]}, "ascending order"),
         ({"n_beta": [0, 1, 2, 3]}, "positive scales"),
-        ({"n_beta": list("abcd")}, "no arrays of numbers"),
-        ({"llc": np.full((len(STEP), 4), np.nan)}, "No scale has 8 checkpoints"),
+        ({"n_beta": list("abcd")}, "n_beta is not an array of numbers"),
+        ({"llc": np.full((len(STEP), 4), np.nan)}, "no scale with 8 estimates"),
         ({"llc_se": np.ones((3, 4))}, "llc_se has shape"),
-        ({"loss": None}, "No loss was given"),
+        ({"loss": None}, "loss is None"),
         ({"false_boundaries": 2.0}, "false_boundaries is 2.0"),
     ],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from llckit.errors import InputError
-from llckit.transitions.free_energy import CASES, crossover_samples
+from llckit.transitions.crossover import CASES, crossover_samples
 
 
 def free_energy(n, delta_loss, delta_llc):

@@ -1,4 +1,4 @@
-"""The symmetry orbit through w* that a loss really has."""
+"""The symmetry orbit through w*, from those symmetries that the loss itself has."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from llckit.geometry.group import acts_within
+from llckit.geometry.find_symmetries import find_symmetries
 from llckit.geometry.hessian import shaken
-from llckit.geometry.orbit_dimension import orbit_dim
-from llckit.geometry.orbits import orbit_basis, violations
-from llckit.geometry.symmetry import find_symmetries
+from llckit.geometry.orbit_dim import orbit_dim
+from llckit.geometry.symmetry import acts_within
+from llckit.geometry.tangents import orbit_basis
+from llckit.geometry.violations import violations
 from llckit.posterior import Checkpoint, Task
 
+__all__ = ["Orbit", "find_orbit"]
+
 MAX_BASIS = 3000  # parameters up to which the tangent vectors are formed
-SHAKE = 0.1  # of the root mean square weight: how far from w* a symmetry is tried
-SAMPLES = 32  # on which it is
-# Of |∇L| |tangent|: rounding is far below, in float64 a weight decay of 1e-6 above, in float32 one of 1e-3.
+SHAKE = 0.1  # distance from w* at which a symmetry is tried, in root mean square weights
+SAMPLES = 32  # samples on which it is tried
+# Largest violation of a symmetry that the loss has, a share of |∇L| |tangent|. Rounding stays far below. In float64 a
+# weight decay of 1e-6 is above, in float32 one of 1e-3.
 INVARIANCE = {torch.float64: 1e-8, torch.float32: 1e-5}
 
 
@@ -25,7 +29,7 @@ class Orbit(NamedTuple):
     """The orbit of the known symmetries at w*.
 
     Attributes:
-        dim: Its dimension, or a lower bound: see `orbit_dim`.
+        dim: Its dimension, or a lower bound of it (see `orbit_dim`).
         basis: An orthonormal basis of its tangent space, float64, shape (dim, weights); None above 3000 parameters.
     """
 
@@ -34,17 +38,17 @@ class Orbit(NamedTuple):
 
 
 def find_orbit(task: Task, point: Checkpoint) -> Orbit:
-    """The orbit of those symmetries that the model's modules tell of (`find_symmetries`) and the loss itself has.
+    """The orbit of those symmetries that the model's modules have (`find_symmetries`) and the loss itself has as well.
 
-    Those of which ∇L at a random point near w* is orthogonal to all generators (`violations`) are kept. Of parameters
-    sampled in part no symmetry is known.
+    The loss has a symmetry if ∇L at a random point near w* is orthogonal to all its generators (`violations`). If
+    parameters are sampled in part, no symmetry is known.
 
     Args:
         task: Model and loss.
-        point: w*.
+        point: w* and the samples.
 
     Returns:
-        Dimension, and basis up to 3000 parameters.
+        The dimension, and the basis up to 3000 parameters.
     """
     small = task.dim <= MAX_BASIS
     if task.layout.indices:

@@ -4,18 +4,16 @@ from torch import nn
 
 from llckit.errors import InputError
 from llckit.geometry import Layer, View, find_layers, find_symmetries, orbit_basis, orbit_dim, tangents
+from tests.geometry.nets import named, normal, without_unit
 
 
-def orbit(model: nn.Module) -> int:
-    return orbit_dim(dict(model.named_parameters()), *find_layers(model))
+def orbit(model):
+    return orbit_dim(named(model), *find_layers(model))
 
 
-def net(*modules: nn.Module, seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    model = nn.Sequential(*modules)
-    for parameter in model.parameters():
-        nn.init.normal_(parameter)
-    return model
+def net(*modules):
+    torch.manual_seed(0)
+    return normal(nn.Sequential(*modules))
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU])
@@ -26,10 +24,7 @@ def test_homogeneous_one_scale_for_each_hidden_unit(activation, bias):
 
 
 def test_a_dead_unit_does_not_move():
-    model = net(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-    with torch.no_grad():
-        model[0].weight[1] = 0
-        model[0].bias[1] = 0
+    model = without_unit(net(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), 1)
     assert orbit(model) == 5  # its outgoing weights still scale
     with torch.no_grad():
         model[2].weight[:, 1] = 0
@@ -91,13 +86,13 @@ def test_find_layers_does_not_join_what_is_not_sequential():
     assert orbit(nn.LSTM(3, 3)) == 0
 
 
-def test_parameter_lists_are_chains_only_if_they_multiply():
-    def chain(*shapes):
+def test_parameter_lists_are_layers_only_if_they_multiply():
+    def listed(*shapes):
         return nn.ParameterList([nn.Parameter(torch.randn(*shape)) for shape in shapes])
 
-    assert find_layers(chain((4, 3), (2, 4))).kinds == ["linear"]
-    assert find_layers(chain((4, 3), (4, 2))).layers == []
-    assert find_layers(chain((4, 3), (4,))).layers == []
+    assert find_layers(listed((4, 3), (2, 4))).kinds == ["linear"]
+    assert find_layers(listed((4, 3), (4, 2))).layers == []
+    assert find_layers(listed((4, 3), (4,))).layers == []
 
 
 def test_tied_and_frozen_layers_contribute_nothing():
@@ -111,7 +106,7 @@ def test_tied_and_frozen_layers_contribute_nothing():
 @pytest.mark.parametrize("between", [nn.ReLU(), nn.LeakyReLU(0.3), nn.Identity()])
 def test_output_is_stationary_along_every_tangent(between):
     model = net(nn.Linear(5, 4), between, nn.Linear(4, 2)).double()
-    weights = dict(model.named_parameters())
+    weights = named(model)
     x = torch.randn(20, 5, dtype=torch.float64)
 
     def output(*values):
@@ -133,10 +128,10 @@ def test_zero_weights_do_not_move():
     assert orbit(model) == 0
 
 
-def test_wrong_chains_are_refused():
+def test_layers_that_do_not_fit_are_refused():
     weights = {"a": torch.randn(4, 3), "b": torch.randn(2, 5)}
     layers = [Layer("a", None), Layer("b", None)]
-    with pytest.raises(InputError, match="2 layers with kinds"):
+    with pytest.raises(InputError, match=r"kinds is \[\] for 2 layers"):
         orbit_dim(weights, layers, [])
     with pytest.raises(InputError, match="expected one of"):
         orbit_dim(weights, layers, ["tanh"])
@@ -188,7 +183,7 @@ def test_padding_does_not_shift_with_the_channels():
     (symmetry,) = find_symmetries(model)
     assert symmetry.out_bias is None
     assert orbit(model) == 0
-    assert orbit_dim(dict(model.named_parameters()), [symmetry]) == 9
+    assert orbit_dim(named(model), [symmetry]) == 9
 
 
 def test_logits_shift_where_it_is_certain_which_layer_makes_them():

@@ -1,24 +1,18 @@
-"""The dimension of a symmetry orbit from ranks and from what is connected, without its tangent vectors.
+"""The dimension of a symmetry orbit, counted from ranks and connections without its tangent vectors.
 
-Symmetries that share no parameter entries add up. Of those that do,
+Symmetries that share no parameter entries add up. Each component of symmetries that do is counted by a rule of its own:
 
-* scalings (c_i − c_j) w_ij of single weights are a graph's incidence matrix: hidden units are its nodes, weights that
-  are not zero its edges, and all that does not scale is one fixed node. Its rank is the number of hidden units that
-  are connected with the fixed node, plus all but one of every other connected part;
-* general linear groups along a chain W_L ⋯ W_1 leave fixed what an endomorphism of W_1 … W_L as a representation of the
-  quiver 0 → 1 → … → L does that is zero at 0 and L. That is a sum of intervals [a, b], of which [a, b] has a map into
-  [c, d] (one-dimensional, and living on [a, d]) where c <= a <= d <= b (Gabriel 1972; Abeasis & Del Fra, J. Algebra 93,
-  1985). With r_ab = rank W_b ⋯ W_{a+1} and r_aa = h_a there are r_ab − r_{a−1,b} that begin at a and contain b, and
-  r_ab − r_{a,b+1} that contain a and end at b, hence
+* scales of units: the rank of a graph's incidence matrix, with hidden units as nodes and non-zero weights as edges
+* general linear groups along layers W_L ⋯ W_1, with r_ab = rank W_b ⋯ W_{a+1} and r_aa = h_a:
 
-      orbit dimension = Σ h_a² − Σ_{0<a<=b<L} (r_ab − r_{a−1,b})(r_ab − r_{a,b+1}),
+      orbit dimension = Σ h_a² − Σ_{0<a<=b<L} (r_ab − r_{a−1,b})(r_ab − r_{a,b+1})
 
-  for two layers h² − (h − rank W_1)(h − rank W_2);
-* shifts add h a layer, where all of the layers concerned have biases;
-* what is added to all logits adds its own dimension, the last layer counting up to such a shift.
+  (intervals of a quiver representation: Gabriel 1972; Abeasis & Del Fra, J. Algebra 93, 1985)
+* shifts of hidden units: h per layer
+* shifts of all logits, and free parameters: their own dimension
+* any other mixture: the rank of its tangent vectors if they are few, else a lower bound
 
-Of any other mixture the tangent vectors are formed if they are few; else only those symmetries are counted that share
-nothing, which is a lower bound.
+See docs/notes/orbit-dimension.md for the derivations.
 """
 
 from __future__ import annotations
@@ -26,18 +20,23 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from llckit.geometry.group import Kind, Layer, Symmetry, View
-from llckit.geometry.orbits import TOLERANCE, orbit_basis, stacked, usable_symmetries
+from llckit.geometry.layers import Layer
+from llckit.geometry.symmetry import Kind, Symmetry, View
+from llckit.geometry.tangents import TOLERANCE, orbit_basis, stacked, usable_symmetries
 
-MAX_ENTRIES = 2**23  # of the tangent vectors of symmetries that are mixed, 64 MB
+__all__ = ["orbit_dim"]
+
+Nodes = Sequence[int] | NDArray[np.int64]
+
+MAX_ENTRIES = 2**23  # numbers in the tangent vectors of one component, up to which they are formed: 64 MB
 
 
 def orbit_dim(
@@ -47,13 +46,14 @@ def orbit_dim(
 ) -> int:
     """The dimension of the symmetry orbit through `weights`, for models of any size.
 
-    It is the rank of `tangents`, or a lower bound of it: where a large component of entangled symmetries is neither a
-    chain of linear maps nor made of scalings only. Singular values and weights below 1e-5 of the largest count as zero.
+    It equals the rank of `tangents`, with one exception: it is a lower bound if a large component of entangled
+    symmetries is neither a sequence of linear layers nor made of scales only. Singular values and weights below 1e-5 of
+    the largest count as zero.
 
     Args:
-        weights: The parameters that may move, by name; symmetries with a parameter that is not there count nothing.
-        symmetries: Found by `find_symmetries` or declared; or the layers of a chain, with `kinds`.
-        kinds: What lies between neighbours in the chain of layers, one fewer than these.
+        weights: The parameters that may move, by name. A symmetry with a parameter outside them counts nothing.
+        symmetries: Symmetries, found by `find_symmetries` or declared; or layers in order, with `kinds`.
+        kinds: Kinds of the groups between neighbouring layers, one fewer than layers.
 
     Returns:
         The dimension; 0 without symmetries.
@@ -61,9 +61,9 @@ def orbit_dim(
     usable = [symmetry for symmetry in usable_symmetries(weights, symmetries, kinds) if symmetry is not None]
     moved = {view.name for symmetry in usable for view in symmetry.views}
     double = {name: weights[name].detach().double() for name in moved}
-    acting = [symmetry for symmetry in usable if symmetry.kind in {"linear", "homogeneous"}]
+    acting = [symmetry for symmetry in usable if symmetry.multiplies]
     total, counted = 0, [view for symmetry in acting for view in symmetry.producers]
-    for added in (symmetry for symmetry in usable if symmetry.kind in {"softmax", "free"}):
+    for added in (symmetry for symmetry in usable if symmetry.adds):
         if any(_overlap(view, other) for view in added.into for other in counted):
             continue
         counted.extend(added.into)
@@ -76,27 +76,28 @@ def orbit_dim(
 
 
 def _dim_of(component: list[Symmetry], weights: dict[str, Tensor]) -> int:
+    """The dimension of the orbit of symmetries that share parameter entries."""
     if all(symmetry.kind == "homogeneous" for symmetry in component):
-        found = _scalings(component, weights)
+        found = _dim_of_scales(component, weights)
     else:
-        found = _chain(component, weights)
+        found = _dim_of_linear_layers(component, weights)
     if found is not None:
         return found
-    names = {view.name: weights[view.name] for symmetry in component for view in symmetry.views}
+    own = {view.name: weights[view.name] for symmetry in component for view in symmetry.views}
     generators = sum(_units(symmetry, weights) ** 2 for symmetry in component)
-    if generators * sum(tensor.numel() for tensor in names.values()) <= MAX_ENTRIES:
-        return len(orbit_basis(names, component))
-    return _apart(component, weights)
+    if generators * sum(tensor.numel() for tensor in own.values()) <= MAX_ENTRIES:
+        return len(orbit_basis(own, component))
+    return _dim_apart(component, weights)
 
 
-def _apart(component: list[Symmetry], weights: dict[str, Tensor]) -> int:
-    """Of symmetries that share nothing with one another, taken greedily by their own dimension."""
-    total, taken = 0, []
+def _dim_apart(component: list[Symmetry], weights: dict[str, Tensor]) -> int:
+    """A lower bound: the sum over symmetries that share nothing with one another, chosen greedily by dimension."""
+    total, chosen = 0, []
     dims = {symmetry: _dim_of([symmetry], weights) for symmetry in component}
     for symmetry in sorted(component, key=dims.__getitem__, reverse=True):
-        if not any(_entangled(symmetry, other) for other in taken):
+        if not any(_entangled(symmetry, other) for other in chosen):
             total += dims[symmetry]
-            taken.append(symmetry)
+            chosen.append(symmetry)
     return total
 
 
@@ -119,13 +120,14 @@ def _components(symmetries: list[Symmetry]) -> list[list[Symmetry]]:
     return list(groups.values())
 
 
-def _labels(i: Any, j: Any, nodes: int) -> np.ndarray:
+def _labels(i: Nodes, j: Nodes, nodes: int) -> NDArray[np.int32]:
+    """The connected part that each node belongs to, for a graph with edges i – j."""
     graph = coo_array((np.ones(len(i), dtype=np.int8), (i, j)), shape=(nodes, nodes))
-    return connected_components(graph, directed=False)[1] if nodes else np.zeros(0, dtype=int)
+    return connected_components(graph, directed=False)[1] if nodes else np.zeros(0, dtype=np.int32)
 
 
 def _entangled(one: Symmetry, other: Symmetry) -> bool:
-    # A shared out_bias does not matter: whatever shifts moves its own bias as well.
+    # A shared out_bias does not matter: each shift moves its own bias as well.
     mine, theirs = (*one.producers, *one.out), (*other.producers, *other.out)
     return any(_overlap(view, another) for view in mine for another in theirs)
 
@@ -141,8 +143,8 @@ def _units(symmetry: Symmetry, weights: Mapping[str, Tensor]) -> int:
     return len(symmetry.into[0].read(weights))
 
 
-def _scalings(component: list[Symmetry], weights: dict[str, Tensor]) -> int | None:
-    """Rank of (c_i − c_j) w_ij over all entries; None where two scales make the same entry."""
+def _dim_of_scales(component: list[Symmetry], weights: dict[str, Tensor]) -> int | None:
+    """Rank of (c_i − c_j) w_ij over all entries; None if two scales produce, or consume, the same entry."""
     made: dict[str, Tensor] = {}
     taken: dict[str, Tensor] = {}
     fixed = sum(_units(symmetry, weights) for symmetry in component)
@@ -167,28 +169,28 @@ def _scalings(component: list[Symmetry], weights: dict[str, Tensor]) -> int | No
     return fixed + 1 - len(np.unique(labels))
 
 
-def _chain(component: list[Symmetry], weights: dict[str, Tensor]) -> int | None:
-    """The dimension for general linear groups between layers after one another; None if they are anything else."""
+def _dim_of_linear_layers(component: list[Symmetry], weights: dict[str, Tensor]) -> int | None:
+    """The dimension for general linear groups between layers in one sequence; None if they are anything else."""
     follows = {a: [b for b in component if b is not a and _is_next(a, b)] for a in component}
     starts = [a for a in component if not any(a in after for after in follows.values())]
     if len(starts) != 1 or any(symmetry.kind != "linear" for symmetry in component):
         return None
-    chain = starts
-    while follows[chain[-1]]:
-        chain.append(follows[chain[-1]][0])
-    shifting = [symmetry.bias is not None and symmetry.out_bias is not None for symmetry in chain]
-    biased = [symmetry.bias is not None for symmetry in chain]
-    if len(chain) < len(component) or not (all(shifting) or not any(biased[1:] + shifting)):
+    sequence = starts
+    while follows[sequence[-1]]:
+        sequence.append(follows[sequence[-1]][0])
+    shifting = [symmetry.bias is not None and symmetry.out_bias is not None for symmetry in sequence]
+    biased = [symmetry.bias is not None for symmetry in sequence]
+    if len(sequence) < len(component) or not (all(shifting) or not any(biased[1:] + shifting)):
         return None
-    first = chain[0].into if shifting[0] else chain[0].producers
+    first = sequence[0].into if shifting[0] else sequence[0].producers
     matrices = [stacked([(view, view.read(weights)) for view in first])]
-    matrices += [stacked([(view, view.read(weights)) for view in symmetry.out]).T for symmetry in chain]
+    matrices += [stacked([(view, view.read(weights)) for view in symmetry.out]).T for symmetry in sequence]
     hidden = [len(matrix) for matrix in matrices[:-1]]
     return sum(h * h + h * shift for h, shift in zip(hidden, shifting, strict=True)) - _fixed_dim(matrices)
 
 
 def _is_next(one: Symmetry, other: Symmetry) -> bool:
-    """Whether one's second matrix is, as a whole, the other's first."""
+    """Whether the matrix that consumes one's units is, as a whole, the matrix that produces the other's."""
     if len(one.out) != 1 or len(other.into) != 1:
         return False
     out, into = one.out[0], other.into[0]
@@ -196,7 +198,7 @@ def _is_next(one: Symmetry, other: Symmetry) -> bool:
 
 
 def _singular_values(matrix: Tensor) -> Tensor:
-    """From the smaller Gram matrix, whose eigenvalues are their squares: good to 1e-8 of the largest."""
+    """Singular values, good to 1e-8 of the largest: their squares are eigenvalues of the smaller Gram matrix."""
     short = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     return torch.linalg.eigvalsh(short @ short.T).clamp(min=0).sqrt()
 
@@ -208,10 +210,10 @@ def _fixed_dim(matrices: list[Tensor]) -> int:
     norms = [float(_singular_values(matrix).max()) for matrix in matrices]
     for a in range(last):
         product, norm = matrices[a], norms[a]
-        for b in range(a + 1, last + (a > 0)):  # that of all of them is not needed
+        for b in range(a + 1, last + (a > 0)):  # the product of all layers is not needed
             if b > a + 1:
                 product, norm = matrices[b - 1] @ product, norms[b - 1] * norm
-            # What rounding leaves of a product that should be zero is small beside its factors, not beside itself.
+            # If a product should be zero, what rounding leaves is small beside its factors, not beside itself.
             ranks[a, b] = int((_singular_values(product) > TOLERANCE * norm).sum())
     return sum(
         (ranks[a, b] - ranks[a - 1, b]) * (ranks[a, b] - ranks[a, b + 1])
