@@ -1,33 +1,47 @@
-"""One helper for each check that many rooms make, with one form of error: `NAME is VALUE; expected …`."""
+"""Checks of arguments that many rooms need, one function each.
+
+Every check returns the value, or raises `InputError` with one form of message: `NAME is VALUE; expected WHAT`.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
 from numbers import Real
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
 from llckit.errors import InputError
 
-__all__ = ["check_bool", "check_integer", "check_number", "check_positive", "check_seed", "is_finite_number", "shown"]
+__all__ = [
+    "check_bool",
+    "check_instance",
+    "check_integer",
+    "check_number",
+    "check_positive",
+    "check_seed",
+    "is_finite_number",
+    "shown",
+]
+
+T = TypeVar("T")
 
 
 def check_integer(name: str, value: object, least: int, hint: str = "") -> int:
-    """Refuse what is not an integer, or too small.
+    """Check that a value is an integer and not too small.
 
     Args:
-        name: What it is called, for the message.
-        value: The value: an int, a NumPy integer or a 0-d integer tensor; not a bool.
+        name: Name of the argument, for the message.
+        value: An int, a NumPy integer or a 0-d integer tensor; a bool is refused.
         least: The smallest value allowed.
-        hint: What to do, or what else is allowed, after "expected an integer >= …".
+        hint: What else is allowed, or what to do; it follows "expected an integer >= …" in the message.
 
     Returns:
         The value as an int.
 
     Raises:
-        InputError: It is not an integer, or below `least`.
+        InputError: The value is not an integer, or is below `least`.
     """
     number = None
     if not isinstance(value, bool) and hasattr(value, "__index__"):
@@ -41,7 +55,7 @@ def check_integer(name: str, value: object, least: int, hint: str = "") -> int:
 
 
 def check_seed(value: object) -> int:
-    """Refuse what cannot seed a generator.
+    """Check that a value can seed a random generator.
 
     Args:
         value: An integer >= 0.
@@ -50,25 +64,25 @@ def check_seed(value: object) -> int:
         The value as an int.
 
     Raises:
-        InputError: It is not such an integer.
+        InputError: The value is not an integer >= 0.
     """
     return check_integer("seed", value, 0)
 
 
 def check_number(name: str, value: object, least: float | None = None, hint: str = "") -> float:
-    """Refuse what is not a finite real number, or too small.
+    """Check that a value is a finite real number and not too small.
 
     Args:
-        name: What it is called, for the message.
-        value: The value: a float, an int or a NumPy number; not a bool.
-        least: The smallest value allowed; None allows all.
-        hint: What to do, or what else is allowed, after "expected a finite number".
+        name: Name of the argument, for the message.
+        value: A float, an int or a NumPy number; a bool is refused.
+        least: The smallest value allowed; None allows every finite number.
+        hint: What else is allowed, or what to do; it follows "expected a finite number" in the message.
 
     Returns:
         The value as a float.
 
     Raises:
-        InputError: It is not a number, is NaN or infinite, or is below `least`.
+        InputError: The value is not a number, is NaN or infinite, or is below `least`.
     """
     if not is_finite_number(value) or (least is not None and value < least):
         bound = "" if least is None else f" >= {least:g}"
@@ -77,18 +91,18 @@ def check_number(name: str, value: object, least: float | None = None, hint: str
 
 
 def check_positive(name: str, value: object, hint: str = "") -> float:
-    """Refuse what is not a finite number above zero.
+    """Check that a value is a finite number above zero.
 
     Args:
-        name: What it is called, for the message.
-        value: The value: a float, an int or a NumPy number; not a bool.
-        hint: What to do, or what else is allowed, after "expected a positive number".
+        name: Name of the argument, for the message.
+        value: A float, an int or a NumPy number; a bool is refused.
+        hint: What else is allowed, or what to do; it follows "expected a positive number" in the message.
 
     Returns:
         The value as a float.
 
     Raises:
-        InputError: It is not a number, is NaN or infinite, or is not above zero.
+        InputError: The value is not a number, is NaN or infinite, or is not above zero.
     """
     if not is_finite_number(value) or value <= 0:
         raise InputError(f"{name} is {shown(value)}; expected a positive number{hint}")
@@ -96,30 +110,50 @@ def check_positive(name: str, value: object, hint: str = "") -> float:
 
 
 def check_bool(name: str, value: object) -> bool:
-    """Refuse what is neither True nor False.
+    """Check that a value is True or False.
 
     Args:
-        name: What it is called, for the message.
-        value: The value.
+        name: Name of the argument, for the message.
+        value: True or False.
 
     Returns:
         The value.
 
     Raises:
-        InputError: It is something else.
+        InputError: The value is something else.
     """
     if not isinstance(value, bool):
         raise InputError(f"{name} is {shown(value)}; expected True or False")
     return value
 
 
+def check_instance(name: str, value: object, kind: type[T], hint: str = "") -> T:
+    """Check that a value is an instance of a class.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The value.
+        kind: The class.
+        hint: What else is allowed, or what to do; it follows the name of the class in the message.
+
+    Returns:
+        The value.
+
+    Raises:
+        InputError: The value is an instance of another class.
+    """
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is {shown(value)}; expected a {kind.__name__}{hint}")
+    return value
+
+
 def is_finite_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a real number, neither a bool nor NaN nor infinite."""
+    """Whether a value is a finite real number; a bool, NaN and infinities are none."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: short ones as they are, of others the type."""
+    """A value as error messages show it: numbers, strings and None in full, everything else by its type."""
     if isinstance(value, np.generic):
         value = value.item()
     return repr(value) if isinstance(value, Real | str | None) else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Where and with what a number was computed: what every stored result carries."""
+"""Where and with what a number was computed. Every stored result carries this."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ PACKAGES = ("llckit", "torch", "numpy", "scipy")
 
 
 def environment() -> dict[str, str | int]:
-    """Date, commit, CPU and versions.
+    """The date, the commit, the machine and the versions of the libraries.
 
     Returns:
-        `date` (UTC), `commit` where llckit runs from a checkout (with "+" if it has changes that are not committed),
-        `python`, `machine`, `cpu`, `cores`, `threads` of torch, and the version of llckit, torch, NumPy and SciPy.
+        The keys `date` (UTC), `python`, `machine`, `cpu`, `cores`, `threads` (of torch), and the versions of `llckit`,
+        `torch`, `numpy` and `scipy`. If llckit runs from a checkout, also `commit`, with a "+" if there are changes
+        that are not committed.
     """
-    import torch  # here: rooms without torch use this file, too
+    import torch  # here, since rooms without torch use this file too
 
     commit = _commit()
     return {

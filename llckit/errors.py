@@ -1,11 +1,11 @@
-"""The errors a user can meet; every room may raise them, and only the command line catches them."""
+"""The errors that a user can meet. Every room may raise them; only the command line catches them."""
 
 __all__ = ["EstimationError", "InputError"]
 
 
 class InputError(ValueError):
-    """Something given to llckit is not what it needs: the message says what came, what was expected, what to do."""
+    """Wrong input. The message says what came, what was expected and what to do."""
 
 
 class EstimationError(RuntimeError):
-    """An estimate did not succeed and the caller asked for an exception (`on_failure="raise"`)."""
+    """An estimate failed, and the caller asked for an exception (`on_failure="raise"`)."""

@@ -1,4 +1,4 @@
-"""New files, refused before any work where they cannot be written, and files replaced whole or not at all."""
+"""Files written safely: a new file is checked before any work starts, and a file is replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,25 +7,46 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from llckit.checks import shown
 from llckit.errors import InputError
 
-__all__ = ["check_new_file", "replace_file", "sync", "write_new_file"]
+__all__ = ["check_new_file", "check_path", "replace_file", "sync", "write_new_file"]
 
 
-def check_new_file(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
-    """Refuse, before any work, a path that cannot be written later.
+def check_path(name: str, value: object, hint: str = "") -> Path:
+    """Check that a value is a path.
 
     Args:
-        path: Where a file is to be.
-        endings: The endings it may have, such as ".png".
+        name: Name of the argument, for the message.
+        value: A string or a path.
+        hint: What else is allowed, or what to do; it follows "expected a string or a path" in the message.
 
     Returns:
         The path.
 
     Raises:
-        InputError: An ending that is not among `endings`, a file that exists, or a folder that does not.
+        InputError: The value is something else, is empty, or holds a NUL character.
     """
-    path = Path(path)
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError(f"{name} is {shown(value)}; expected a string or a path{hint}")
+    return Path(path)
+
+
+def check_new_file(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
+    """Check, before any work starts, that a file can be written later.
+
+    Args:
+        path: The file to be written.
+        endings: The endings that are allowed, such as ".png".
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The path is not a path or has another ending, the file exists, or its folder does not.
+    """
+    path = check_path("path", path)
     if path.suffix.lower() not in endings:
         raise InputError(
             f"{path} ends in {path.suffix or 'nothing'}; expected a name that ends in {', '.join(endings)}"
@@ -38,14 +59,14 @@ def check_new_file(path: str | os.PathLike[str], endings: Sequence[str]) -> Path
 
 
 def write_new_file(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet.
+    """Write a file that does not exist yet.
 
     Args:
         path: The file.
-        content: Its bytes.
+        content: Bytes of the file.
 
     Raises:
-        InputError: It exists by now, or its folder does not let us write.
+        InputError: The file exists by now, or cannot be written.
     """
     try:
         with path.open("xb") as file:
@@ -57,11 +78,11 @@ def write_new_file(path: Path, content: bytes) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file, or replace it, so that readers find the old content or the new one, also after a crash.
+    """Write or replace a file. Readers find either the old content or the new one, also after a crash.
 
     Args:
         path: The file; its folder must exist.
-        content: Its bytes.
+        content: Bytes of the file.
     """
     temporary = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
     with open(temporary, "xb") as file:
@@ -72,7 +93,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable.
+    """Wait until a file, or the names in a folder, are on the disk.
 
     Args:
         path: The file or folder.

@@ -1,4 +1,4 @@
-"""Tables of comma-separated values: read with clear errors, written once and never over a file."""
+"""Tables of comma-separated values: reading with clear errors, and writing to new files only."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
         path: A text file.
 
     Returns:
-        The names of the columns, and one dictionary a row.
+        The names of the columns, and one dictionary per row.
 
     Raises:
-        InputError: There is no such file, or it is no such table.
+        InputError: The file is missing, or is not a table of comma-separated values.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -44,15 +44,15 @@ def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]
     """One column of what `read_table` read, as numbers; an empty cell is NaN.
 
     Args:
-        path: The file, for the message.
-        rows: Its rows.
-        name: Of the column.
+        path: The file the rows came from, for the message.
+        rows: The rows.
+        name: Name of the column.
 
     Returns:
         Shape (rows,).
 
     Raises:
-        InputError: A cell holds no number.
+        InputError: A cell is not a number.
     """
     return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
 
@@ -62,10 +62,10 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[obj
 
     Args:
         path: A new file.
-        columns: Values by name.
+        columns: Values of each column by its name.
 
     Raises:
-        InputError: The file exists, or its folder does not.
+        InputError: The file exists already, or its folder is missing.
     """
     table = io.StringIO()
     writer = csv.writer(table)

@@ -1,15 +1,17 @@
 """The helpers that every room stands on."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from llckit.checks import check_bool, check_integer, check_number, check_positive, check_seed
+from llckit.checks import check_bool, check_instance, check_integer, check_number, check_positive, check_seed
 from llckit.environment import environment
 from llckit.errors import InputError
-from llckit.files import replace_file, write_new_file
+from llckit.files import check_new_file, check_path, replace_file, write_new_file
+from llckit.tables import read_table, table_column, write_table
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), torch.tensor(3)])
@@ -62,6 +64,51 @@ def test_only_true_and_false_are_true_or_false():
     assert check_bool("flag", False) is False
     with pytest.raises(InputError, match=r"^flag is 1; expected True or False$"):
         check_bool("flag", 1)
+
+
+def test_instances_of_a_class():
+    assert check_instance("name", "x", str) == "x"
+    with pytest.raises(InputError, match=r"^name is 3; expected a str, or None$"):
+        check_instance("name", 3, str, ", or None")
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", b"bytes", None, 3])
+def test_paths_are_strings_or_paths(value):
+    assert check_path("file", "a/b") == check_path("file", Path("a/b")) == Path("a/b")
+    with pytest.raises(InputError, match=r"^file is .*; expected a string or a path, such as 'run'$"):
+        check_path("file", value, ", such as 'run'")
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    assert check_new_file(tmp_path / "a.CSV", [".csv"]) == tmp_path / "a.CSV"
+    (tmp_path / "taken.csv").touch()
+    for path, message in (
+        (None, "path is None; expected a string or a path"),
+        (tmp_path / "a.txt", "ends in .txt; expected a name that ends in .csv"),
+        (tmp_path / "taken.csv", "exists already; choose another name or remove it"),
+        (tmp_path / "no" / "a.csv", "make it first"),
+    ):
+        with pytest.raises(InputError) as error:
+            check_new_file(path, [".csv"])
+        assert str(error.value).endswith(message)
+
+
+def test_a_table_comes_back_and_nan_is_an_empty_cell(tmp_path):
+    path = tmp_path / "table.csv"
+    write_table(path, {"step": [0, 1], "loss": np.array([0.1, math.nan]), "note": ["a", "b"]})
+    assert path.read_text() == "step,loss,note\n0,0.1,a\n1,,b\n"
+    names, rows = read_table(path)
+    assert names == ["step", "loss", "note"]
+    np.testing.assert_array_equal(table_column(path, rows, "loss"), [0.1, math.nan])
+    with pytest.raises(InputError, match=r"table\.csv, line 2: column note holds 'a'; expected a number$"):
+        table_column(path, rows, "note")
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path):
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff")
+    for name, reason in (("missing.csv", "No such file"), ("picture.csv", "not a text file")):
+        with pytest.raises(InputError, match=rf"{name} cannot be read: {reason}"):
+            read_table(tmp_path / name)
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):

@@ -1,4 +1,4 @@
-"""`llckit criticality`: the hyperscaling law from runs of several sizes."""
+"""`llckit criticality`: critical exponents from runs of several sizes, and the hyperscaling law."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from llckit.cli.arguments import Commands, add_json_argument
 from llckit.criticality import HyperscalingTest, hyperscaling_test
 from llckit.criticality.order import OBSERVABLES
 from llckit.errors import InputError
@@ -15,6 +16,9 @@ from llckit.files import check_new_file
 from llckit.plotting import FIGURE_ENDINGS, plot_collapse, save_figure
 from llckit.tables import read_table, table_column
 
+__all__ = ["add_criticality_command"]
+
+# The exponents that are printed: attribute of the test, label.
 EXPONENTS = {
     "critical_point": "critical point",
     "nu_star": "ν*",
@@ -27,11 +31,24 @@ EXPONENTS = {
 }
 
 
+def add_criticality_command(commands: Commands) -> None:
+    """Add `llckit criticality`."""
+    summary = "critical exponents from runs of several sizes, and the law ν* = 2 - α"
+    command = commands.add("criticality", criticality, summary)
+    command.add_argument(
+        "runs",
+        metavar="RUNS.csv",
+        help="columns size, control, order_parameter, susceptibility, specific_heat, binder, bimodality, …_se",
+    )
+    add_json_argument(command)
+    command.add_argument("--plot", metavar="FILE.png", help="also draw the collapse and its residuals")
+
+
 def criticality(arguments: Namespace) -> int:
-    """`llckit criticality RUNS.csv`: exponents, and whether ν* = 2 - α."""
+    """`llckit criticality RUNS.csv`."""
     if arguments.plot is not None:
         check_new_file(arguments.plot, FIGURE_ENDINGS)
-    data = read_runs(arguments.runs)
+    data = _read_runs(arguments.runs)
     test = hyperscaling_test(
         size=data["size"],
         control=data["control"],
@@ -43,22 +60,12 @@ def criticality(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(test.to_dict()))
     else:
-        print_test(test)
+        _print_test(test)
     return 0
 
 
-def read_runs(path: str) -> dict[str, np.ndarray]:
-    """The columns of a table of runs.
-
-    Args:
-        path: CSV with columns size, control, and any observable with its _se; an empty cell was not measured.
-
-    Returns:
-        Arrays by name.
-
-    Raises:
-        InputError: It cannot be read, or a column is missing, unknown or no numbers.
-    """
+def _read_runs(path: str) -> dict[str, np.ndarray]:
+    """The columns of a table of runs by name; an empty cell was not measured and is NaN."""
     names, rows = read_table(path)
     expected = f"size, control and any of {', '.join(OBSERVABLES)}, each with its _se"
     missing = [name for name in ("size", "control") if name not in names]
@@ -73,7 +80,7 @@ def read_runs(path: str) -> dict[str, np.ndarray]:
     return {name: table_column(path, rows, name) for name in names if name in known}
 
 
-def print_test(test: HyperscalingTest) -> None:
+def _print_test(test: HyperscalingTest) -> None:
     """The verdict, then the exponents with their 90 % intervals."""
     print(f"{test.verdict}: {test.reason}")
     print(f"order of the transition: {test.order}")

@@ -3,11 +3,11 @@
 Figures are made with matplotlib's object-oriented interface, so nothing here touches pyplot or a window.
 """
 
-from llckit.plotting.collapse import plot_collapse
-from llckit.plotting.curve import plot_curve
+from llckit.plotting.is_doubtful import is_doubtful
+from llckit.plotting.plot_collapse import plot_collapse
+from llckit.plotting.plot_curve import plot_curve
+from llckit.plotting.plot_spectrogram import plot_spectrogram
 from llckit.plotting.save_figure import FIGURE_ENDINGS, save_figure
-from llckit.plotting.spectrogram import plot_spectrogram
-from llckit.plotting.style import is_doubtful
 
 __all__ = [
     "FIGURE_ENDINGS",

@@ -1,4 +1,4 @@
-"""Figures as elements of the page, which scale with it and speak to screen readers."""
+"""Figures as elements of the page, which scale with it and have descriptions for screen readers."""
 
 from __future__ import annotations
 
@@ -12,27 +12,39 @@ import numpy as np
 
 from llckit.llc import LLCCurve
 from llckit.plotting import plot_curve
-from llckit.report.cells import number, step_cell
+from llckit.report.numbers import number, step_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from llckit.transitions import Transition
 
+__all__ = ["loss_kind", "run_figure", "svg_element"]
+
 
 def loss_kind(curve: LLCCurve) -> str:
-    """Which loss a curve is of, in words."""
+    """Words for the loss of a curve."""
     return "behavioral loss" if curve.behavioral else "training loss"
 
 
 def run_figure(curve: LLCCurve, transitions: Sequence[Transition], name: str, loss_kind: str) -> str:
-    """Loss and LLC of a curve with its stages shaded, and a description for those who do not see it."""
+    """Loss and LLC of a curve with its stages shaded, and a description in words.
+
+    Args:
+        curve: A curve.
+        transitions: Stages to shade.
+        name: Prefix of all ids in the figure, unique in the page.
+        loss_kind: Words for the loss of the curve.
+
+    Returns:
+        HTML.
+    """
     stages = [
         f"{'hidden ' if stage.hidden else ''}{'' if stage.kind == 'unclassified' else 'type '}{stage.kind} from step "
-        f"{step_cell(stage.start)} to {step_cell(stage.end)}"
+        f"{step_number(stage.start)} to {step_number(stage.end)}"
         for stage in transitions
     ]
-    description = f"{len(curve)} checkpoints, steps {step_cell(curve.step[0])} to {step_cell(curve.step[-1])}. "
+    description = f"{len(curve)} checkpoints, steps {step_number(curve.step[0])} to {step_number(curve.step[-1])}. "
     values = curve.llc[np.isfinite(curve.llc)]
     if len(values):
         description += f"The LLC lies between {number(values.min(), 3)} and {number(values.max(), 3)}. "
@@ -46,7 +58,17 @@ def run_figure(curve: LLCCurve, transitions: Sequence[Transition], name: str, lo
 
 
 def svg_element(plot: Figure, name: str, title: str, description: str) -> str:
-    """The plot as an element: no prolog, no metadata, names of its own, scaled by the style sheet."""
+    """A plot as an SVG element: without prolog and metadata, with unique ids, scaled by the style sheet.
+
+    Args:
+        plot: A matplotlib figure.
+        name: Prefix of all ids in the element, unique in the page.
+        title: Title for screen readers.
+        description: Description for screen readers.
+
+    Returns:
+        SVG.
+    """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     plot.savefig(buffer, format="svg", metadata=no_metadata)

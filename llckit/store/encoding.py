@@ -1,4 +1,4 @@
-"""From a state dict in memory to the bits that a checkpoint file holds, refusing whatever has none."""
+"""Turning a state dict into the bits of a checkpoint file; values without bits of their own are refused."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from llckit.checks import shown
 from llckit.errors import InputError
-from llckit.store.manifest import DTYPES, MAX_MANIFEST_BYTES, Manifest, TensorEntry, as_scalar
+from llckit.store.manifest import DTYPES, MAX_MANIFEST_BYTES, Manifest, TensorEntry
+from llckit.store.metadata import as_scalar
 
 __all__ = ["EncodedCheckpoint", "as_bits", "copied", "encode"]
 
-# Copying elements as integers keeps every bit, where arithmetic types could quieten a signalling NaN.
+# Copying elements as integers keeps every bit; as floats, a signalling NaN could become a quiet one.
 _CONTAINERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -22,8 +24,8 @@ class EncodedCheckpoint(NamedTuple):
     """A checkpoint ready to be written.
 
     Attributes:
-        document: The manifest's bytes.
-        tensors: The bits of each unique tensor, uint8 (bytes,), in the weights' own memory where possible.
+        document: Bytes of the manifest.
+        tensors: Bits of each unique tensor, uint8 (bytes,), in the memory of the weights if possible.
     """
 
     document: bytes
@@ -31,18 +33,18 @@ class EncodedCheckpoint(NamedTuple):
 
 
 def encode(step: int, state: Mapping[str, Tensor], metadata: Mapping[str, object]) -> EncodedCheckpoint:
-    """Check a state dict and its metadata, and turn them into what a file holds.
+    """Check a state dict and its metadata, and turn them into a manifest and bits.
 
     Args:
-        step: The training step.
-        state: A mapping from names to tensors.
+        step: Training step.
+        state: Tensors by name.
         metadata: Scalars to keep beside the weights.
 
     Returns:
         The manifest and the bits.
 
     Raises:
-        InputError: Something in the state dict or the metadata cannot be stored; says which.
+        InputError: A value in the state dict or the metadata cannot be stored; says which.
     """
     state = _checked(state)
     scalars = {key: as_scalar(key, value) for key, value in metadata.items()}
@@ -62,22 +64,23 @@ def encode(step: int, state: Mapping[str, Tensor], metadata: Mapping[str, object
     document = Manifest(step, tuple(entries), scalars).to_json()
     if len(document) > MAX_MANIFEST_BYTES:
         raise InputError(
-            f"names and metadata take {len(document)} bytes, but at most {MAX_MANIFEST_BYTES} fit: shorten the metadata"
+            f"names and metadata take {len(document)} bytes; expected at most {MAX_MANIFEST_BYTES}; "
+            f"shorten the metadata"
         )
     return EncodedCheckpoint(document, arrays)
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copy a state dict to the CPU, bit for bit, tied where it is.
+    """Copy a state dict to the CPU, bit for bit; tied tensors stay tied.
 
     Args:
-        state: As for `encode`.
+        state: Tensors by name.
 
     Returns:
-        Tensors by name.
+        Copies by name.
 
     Raises:
-        InputError: As in `encode`.
+        InputError: A value in the state dict cannot be stored; says which.
     """
     state = _checked(state)
     copies: dict[object, Tensor] = {}
@@ -90,15 +93,15 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _checked(state: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
-        raise InputError(f"got a {type(state).__name__}: give an nn.Module or a dict from names to tensors")
-    state = dict(state)  # once: a mapping that makes its tensors anew would give them the same memory in turn
+        raise InputError(f"model is {shown(state)}; expected an nn.Module or a dict from names to tensors")
+    state = dict(state)  # once: a mapping that makes its tensors anew might reuse the same memory for them
     if not state:
-        raise InputError("the state dict is empty: there are no weights to save")
+        raise InputError("the state dict is empty; expected at least one tensor")
     refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
     if refused:
         more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise InputError(
-            f"cannot save the state dict: {'; '.join(refused[:5])}{more}. Give dense, plain tensors under string names"
+            f"the state dict cannot be saved: {'; '.join(refused[:5])}{more}; expected dense, plain tensors by name"
         )
     return state
 
@@ -119,16 +122,16 @@ def _refusal(name: object, value: object) -> str | None:
     if value.is_meta:
         return "is on the meta device and has no values"
     try:
-        held = value.untyped_storage().nbytes()
+        stored_bytes = value.untyped_storage().nbytes()
     except NotImplementedError:
         return "is inside a function transform such as vmap"
-    if value.numel() and not held:
+    if value.numel() and not stored_bytes:
         return "has had its memory freed, as sharded models do"
     return None
 
 
 def _identity(name: str, tensor: Tensor) -> object:
-    """Equal for tied tensors alone; a tensor without memory is tied to nothing."""
+    """A value that only tied tensors share; a tensor without memory is tied to none."""
     address = tensor.untyped_storage().data_ptr()
     if address == 0:
         return name
@@ -137,13 +140,13 @@ def _identity(name: str, tensor: Tensor) -> object:
 
 
 def as_bits(tensor: Tensor) -> Tensor:
-    """The elements in row-major order as bytes.
+    """The elements of a tensor in row-major order, as bytes.
 
     Args:
-        tensor: Any that `encode` accepts.
+        tensor: A tensor that `encode` accepts.
 
     Returns:
-        A uint8 row on the CPU, in the tensor's own memory where possible.
+        A uint8 row on the CPU, in the tensor's own memory if possible.
     """
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     plain = plain.view(_CONTAINERS.get(plain.dtype.itemsize, plain.dtype))
@@ -158,5 +161,5 @@ def _is_finite(values: Tensor) -> bool:
         return True
     if values.dtype.itemsize == 1:
         values = values.float()
-    # NaN propagates through both; an infinity is one of them. Much faster than isfinite on every element.
+    # NaN propagates to both extremes, and an infinity is one of them. Much faster than isfinite on every element.
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(values))

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: names, dtypes, shapes, digests and metadata, but no weights."""
+"""The manifest of a checkpoint: names, dtypes, shapes, digests and metadata, but no weights."""
 
 import hashlib
 import json
@@ -7,14 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from llckit.errors import InputError
+from llckit.store.metadata import Scalar, scalar_from_json, scalar_to_json
 
-__all__ = ["DTYPES", "MAX_MANIFEST_BYTES", "Manifest", "Scalar", "TensorEntry", "as_scalar"]
-
-Scalar = bool | int | float | str | None
+__all__ = ["DTYPES", "MAX_MANIFEST_BYTES", "Manifest", "TensorEntry"]
 
 # Quantized dtypes (qint8, quint4x2, …) are left out: their scale and zero point live outside the bits.
 DTYPES: dict[str, torch.dtype] = {
@@ -24,10 +21,9 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 MAX_MANIFEST_BYTES = 64 << 20
-_MAX_DIMENSIONS = 1024  # torch stops far below
+_MAX_DIMENSIONS = 1024  # torch allows far fewer
 
 _ENTRY_KEYS = {"names", "dtype", "shape", "sha256", "finite"}
-_NONFINITE = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,12 @@ class TensorEntry:
     """One stored tensor.
 
     Attributes:
-        name: Its first name in the state dict.
-        aliases: Its other names, where tensors are tied.
-        dtype: Its torch dtype.
-        shape: Its shape.
-        sha256: Hex digest of its little-endian contiguous bits.
-        finite: Whether it held no NaN and no infinity when it was saved.
+        name: First name of the tensor in the state dict.
+        aliases: Other names of the same tensor, if tensors are tied.
+        dtype: Torch dtype.
+        shape: Shape of the tensor.
+        sha256: Hex digest of the bits (little-endian, contiguous).
+        finite: Whether the tensor had no NaN and no infinity when it was saved.
     """
 
     name: str
@@ -66,9 +62,9 @@ class Manifest:
     """Everything about one checkpoint except its weights.
 
     Attributes:
-        step: The training step.
+        step: Training step.
         tensors: One entry per unique tensor, in the order of the state dict.
-        metadata: What was given beside the weights; NaN and infinities are kept.
+        metadata: Scalars saved beside the weights, by name; NaN and infinities are kept.
     """
 
     step: int
@@ -82,7 +78,7 @@ class Manifest:
 
     @property
     def weights_hash(self) -> str:
-        """Hex sha256 over the sorted (name, dtype, shape, digest) of all names; not over step or metadata."""
+        """Hex sha256 over the sorted (name, dtype, shape, digest) of all names; step and metadata do not enter."""
         rows = sorted(
             (name, _dtype_name(entry.dtype), entry.shape, entry.sha256)
             for entry in self.tensors
@@ -106,7 +102,7 @@ class Manifest:
             }
             for entry in self.tensors
         ]
-        metadata = {key: _to_strict(value) for key, value in self.metadata.items()}
+        metadata = {key: scalar_to_json(value) for key, value in self.metadata.items()}
         return _dumps({"step": self.step, "tensors": entries, "metadata": metadata})
 
     @classmethod
@@ -114,7 +110,7 @@ class Manifest:
         """Parse what `to_json` wrote; anything else is a ValueError.
 
         Args:
-            document: The bytes.
+            document: ASCII JSON.
 
         Returns:
             The manifest.
@@ -127,40 +123,7 @@ class Manifest:
         tensors = tuple(_entry(record) for record in entries)
         names = [name for entry in tensors for name in entry.names]
         _require(len(names) == len(set(names)), "a name that stands for two tensors")
-        return cls(step, tensors, {key: _from_strict(value) for key, value in metadata.items()})
-
-
-def as_scalar(name: str, value: object) -> Scalar:
-    """Convert one metadata value to what JSON can hold.
-
-    Args:
-        name: Its key, for the error.
-        value: A number, string, bool, None, numpy scalar or 0-d tensor or array.
-
-    Returns:
-        The plain Python value; NaN and infinities stay what they are.
-
-    Raises:
-        InputError: It is something else, or an integer beyond 64 bits.
-    """
-    if not isinstance(name, str):
-        raise InputError(f"the metadata have {name!r} among their names, but names are strings")
-    given = value
-    meta = isinstance(value, torch.Tensor) and value.is_meta
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic) and value.ndim == 0 and not meta:
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise InputError(
-        f"metadata {name!r} is {_describe(given)}, but metadata are numbers (integers of at most 64 bits), "
-        f"strings, bools or None: convert it, or save it elsewhere"
-    )
+        return cls(step, tensors, {key: scalar_from_json(value) for key, value in metadata.items()})
 
 
 def _dtype_name(dtype: torch.dtype) -> str:
@@ -169,19 +132,6 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def _dumps(content: object) -> bytes:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def _to_strict(value: Scalar) -> object:
-    """JSON has no NaN: non-finite floats become {"float": "nan" | "inf" | "-inf"}."""
-    return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _from_strict(value: object) -> Scalar:
-    if isinstance(value, dict) and set(value) == {"float"} and value["float"] in _NONFINITE:
-        return float(value["float"])
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError("its manifest has metadata that are not scalars")
 
 
 def _entry(record: object) -> TensorEntry:
@@ -205,9 +155,3 @@ def _require(condition: bool, what: str) -> None:
 
 def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return f"a {type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
-    return f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Which steps of a training run to keep."""
+"""Schedules: lists of the steps of a training run to record."""
 
 import heapq
 from itertools import pairwise
@@ -11,12 +11,12 @@ __all__ = ["linear_schedule", "log_schedule", "mixed_schedule"]
 def log_schedule(last_step: int, count: int) -> list[int]:
     """Steps evenly spaced in ln(step + 1), the axis on which learning curves are read.
 
-    Each point continues with the ratio that the remaining points need, ((last + 1)/(s + 1))^(1/remaining),
-    but at least one step on; so early points that would coincide are spent later.
+    From each step s the next lies ahead by the ratio that the remaining steps need, ((last + 1)/(s + 1))^(1/remaining),
+    but by one step at least. So early steps that would coincide are replaced by later ones.
 
     Args:
-        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
-        count: How many steps, at least 1; anything else is an InputError.
+        last_step: Last step of the run, at least 0. It is included, and so is 0 if `count` is above 1.
+        count: Number of steps, at least 1; anything else is an InputError.
 
     Returns:
         Exactly min(count, last_step + 1) ascending steps.
@@ -35,8 +35,8 @@ def linear_schedule(last_step: int, count: int) -> list[int]:
     """Steps evenly spaced from 0 to the last, rounded.
 
     Args:
-        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
-        count: How many steps, at least 1; anything else is an InputError.
+        last_step: Last step of the run, at least 0. It is included, and so is 0 if `count` is above 1.
+        count: Number of steps, at least 1; anything else is an InputError.
 
     Returns:
         Exactly min(count, last_step + 1) ascending steps.
@@ -48,13 +48,13 @@ def linear_schedule(last_step: int, count: int) -> list[int]:
 
 
 def mixed_schedule(last_step: int, count: int) -> list[int]:
-    """Half of the steps as `log_schedule`, half as `linear_schedule`.
+    """Half of the steps as in `log_schedule`, half as in `linear_schedule`.
 
-    Where the halves coincide, the widest gaps are halved instead.
+    If steps of the halves coincide, the widest gaps are halved instead.
 
     Args:
-        last_step: The last step, at least 0; included as 0 is, a single point is the last step.
-        count: How many steps, at least 1; anything else is an InputError.
+        last_step: Last step of the run, at least 0. It is included, and so is 0 if `count` is above 1.
+        count: Number of steps, at least 1; anything else is an InputError.
 
     Returns:
         Exactly min(count, last_step + 1) ascending steps.
@@ -62,7 +62,7 @@ def mixed_schedule(last_step: int, count: int) -> list[int]:
     last_step, count = _checked(last_step, count)
     if count <= 2:
         return linear_schedule(last_step, count)
-    # Both halves hold 0 and the last step, hence the two more.
+    # Both halves include 0 and the last step, so together they have two steps more.
     half = count // 2 + 1
     steps = {*log_schedule(last_step, half), *linear_schedule(last_step, count + 2 - half)}
     gaps = [(start - end, start, end) for start, end in pairwise(sorted(steps))]

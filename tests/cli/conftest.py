@@ -51,6 +51,24 @@ augmented = lambda: lk.Task(model, Augmented(), squared)
 """
 
 
+LINEAR_TASK = """
+import torch
+from torch import nn
+import llckit as lk
+
+inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+task = lk.Task(nn.Linear(4, 2), (inputs, inputs[:, :2]), lambda m, b: (m(b[0]) - b[1]).square().mean(1))
+"""
+
+
+@pytest.fixture
+def linear_task(tmp_path, monkeypatch):
+    """A working directory of its own, with a task of one layer in task.py."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.py").write_text(LINEAR_TASK)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def plain_training_script():
     """Makes what a stranger's script leaves behind."""

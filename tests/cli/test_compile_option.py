@@ -10,21 +10,10 @@ from llckit.cli import main
 from llckit.llc import kept_curves
 from llckit.posterior import compiling, replay
 
-TASK = """
-import torch
-from torch import nn
-import llckit as lk
-
-inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-task = lk.Task(nn.Linear(4, 2), (inputs, inputs[:, :2]), lambda m, b: (m(b[0]) - b[1]).square().mean(1))
-"""
-
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def made(linear_task, monkeypatch):
     """A store of one checkpoint and a task file; what was given to the compiler, which alters a little."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "task.py").write_text(TASK)
     torch.manual_seed(0)
     lk.CheckpointStore("run.ckpts").save(0, nn.Linear(4, 2))
     given = []
@@ -40,10 +29,10 @@ def made(tmp_path, monkeypatch):
 
 
 def test_estimates_with_and_without_are_kept_apart(made):
-    words = ["estimate", "run.ckpts", "--task", "task.py:task", "--behavioral", "--n-beta", "20"]
+    arguments = ["estimate", "run.ckpts", "--task", "task.py:task", "--behavioral", "--n-beta", "20"]
     curves = []
     for option in ([], ["--compile"], []):
-        assert main([*words, *option, "--localization", "1"]) == 0
+        assert main([*arguments, *option, "--localization", "1"]) == 0
         curves.append(kept_curves(lk.CheckpointStore("run.ckpts"))[True])
         assert len(made) == min(1, len(curves) - 1)
     plain, compiled, again = (curve.llc_per_chain for curve in curves)
@@ -52,6 +41,6 @@ def test_estimates_with_and_without_are_kept_apart(made):
 
 
 def test_a_run_is_followed_with_it(made):
-    words = ["--n-beta", "20", "--localization", "1", "--behavioral", "--idle", "0.1", "--compile"]
-    assert main(["watch", "run.ckpts", "--task", "task.py:task", *words]) == 0
+    arguments = ["--n-beta", "20", "--localization", "1", "--behavioral", "--idle", "0.1", "--compile"]
+    assert main(["watch", "run.ckpts", "--task", "task.py:task", *arguments]) == 0
     assert made

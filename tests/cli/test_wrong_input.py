@@ -57,7 +57,7 @@ WRONG = [
     (["info", "task.py"], "task.py"),
     (["verify", "missing.ckpts"], "missing.ckpts"),
     (["info", "damaged.ckpts"], "damaged.ckpts"),
-    (["export", "nan.ckpts", "taken.csv"], "does not end in .h5"),
+    (["export", "nan.ckpts", "taken.csv"], "expected a name that ends in .h5"),
     (["export", "nan.ckpts", "no/such/folder.h5"], "make it first"),
     (["export", "damaged.ckpts", "new.h5"], "is damaged"),
     (["export", "missing.ckpts", "new.h5"], "missing.ckpts"),

@@ -118,7 +118,7 @@ FORGERIES = {
     "no format": (lambda f: f.attrs.pop("format"), "no attribute 'format'"),
     "other format": (lambda f: f.attrs.modify("format", np.bytes_(b"x" * 17)), "format attribute"),
     "format on the heap": (lambda f: f.attrs.create("format", "llckit-checkpoint"), "unknown form"),
-    "future version": (lambda f: f.attrs.create("version", np.int64(3)), "format version 3.*upgrade llckit"),
+    "future version": (lambda f: f.attrs.create("version", np.int64(3)), "version 3; expected 1 or 2; upgrade llckit"),
     "text version": (lambda f: f.attrs.create("version", np.bytes_(b"1")), "unknown form"),
     "wrong hash": (lambda f: f.attrs.create("manifest_sha256", np.bytes_(b"0" * 64)), "manifest does not"),
     "other step": (lambda f: rewrite(f, lambda m: m.update(step=4)), "holds step 4"),
@@ -168,7 +168,7 @@ def test_a_manifest_beyond_the_bound_is_refused(store, file, monkeypatch):
     monkeypatch.setattr("llckit.store.checkpoint_file.MAX_MANIFEST_BYTES", 100)
     assert_refused(store, "not 0 to 100")
     monkeypatch.setattr("llckit.store.encoding.MAX_MANIFEST_BYTES", 100)
-    with pytest.raises(InputError, match="at most 100 fit"):
+    with pytest.raises(InputError, match="expected at most 100"):
         store.save(4, {"a": torch.zeros(1)})
 
 
@@ -288,7 +288,7 @@ def test_verify_names_every_damaged_tensor_and_goes_on(store, file):
 
 def test_saving_onto_a_damaged_file_says_so(store, file):
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(InputError, match=r"damaged.*Delete it and save step 3 again"):
+    with pytest.raises(InputError, match=r"damaged.*delete it and save step 3 again"):
         store.save(STEP, {"a": torch.zeros(1)})
 
 
@@ -297,5 +297,5 @@ def test_saving_again_onto_damaged_weights_says_so(store, file):
     store.save(STEP, state, loss=0.5)
     with h5py.File(file, "r+") as opened:
         opened[DATASET][5] ^= 1
-    with pytest.raises(InputError, match=r"tensor 'b'.*checksum.*Delete it and save step 3 again"):
+    with pytest.raises(InputError, match=r"tensor 'b'.*checksum.*delete it and save step 3 again"):
         store.save(STEP, state, loss=0.5)

@@ -10,6 +10,7 @@ import torch
 
 from llckit.errors import InputError
 from llckit.store import CheckpointStore
+from llckit.store.publish import host_id
 
 # One process imports torch once and then forks the writers that it kills.
 KILLER = """
@@ -62,12 +63,10 @@ def test_a_reader_removes_nothing_and_a_writer_only_what_the_dead_left(tmp_path)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     host = "ffffffff"
-    from llckit.store.publish import _host
-
     names = {
-        "alive": f".writing-{_host()}-{os.getpid()}-00000000.h5",
+        "alive": f".writing-{host_id()}-{os.getpid()}-00000000.h5",
         "foreign host": f".writing-{host}-{dead.pid}-00000000.h5",
-        "dead": f".writing-{_host()}-{dead.pid}-00000000.h5",
+        "dead": f".writing-{host_id()}-{dead.pid}-00000000.h5",
     }
     for name in names.values():
         (store.path / name).write_bytes(b"half a checkpoint")
@@ -135,7 +134,7 @@ def test_an_interrupt_while_writing_cleans_up(tmp_path, monkeypatch):
         path.touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llckit.store.store.write_checkpoint", interrupt)
+    monkeypatch.setattr("llckit.store.checkpoint_folder.write_checkpoint", interrupt)
     with pytest.raises(KeyboardInterrupt):
         store.save(0, {"w": torch.zeros(1)})
     assert os.listdir(store.path) == []
