@@ -35,7 +35,7 @@ from tqdm import tqdm
 import llckit as lk
 from llckit.environment import environment
 from llckit.geometry import relative_complexity
-from llckit.toys.training import squared_error
+from llckit.toys import squared_error
 
 RESULTS = Path(__file__).parent / "results" / "architectures.json"
 PLACES, NEIGHBOURS, CHANNELS, HIDDEN = 10, 3, 4, 40

@@ -37,9 +37,7 @@ import llckit as lk
 from llckit.environment import environment
 from llckit.geometry.rank import MEMORY, find_rank, hessian_rank, make_task
 from llckit.llc import point as unit
-from llckit.toys import LinearNet, Quadratic, Toy, catalog, two_layer_llc
-from llckit.toys.linear_nets import matrix_loss, two_layer_point
-from llckit.toys.potentials import potential_loss
+from llckit.toys import LinearNet, Quadratic, Toy, catalog, matrix_loss, potential_loss, two_layer_llc, two_layer_point
 
 RESULTS = Path(__file__).parent / "results" / "brackets.json"
 BUDGET = {"rel_tol": 0.03, "max_grad_evals": 3000, "progress": False}

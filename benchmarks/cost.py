@@ -24,14 +24,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from llckit.llc.run import VERSION
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import llckit as lk
 from llckit.environment import environment
-from llckit.llc.run import VERSION
-from llckit.toys.linear_nets import deep_linear_llc, deepest_point, random_widths
-from llckit.toys.training import squared_error
+from llckit.toys import deep_linear_llc, deepest_point, random_widths, squared_error
 
 RESULTS = Path(__file__).parent / "results" / "cost.json"
 CASES = {"realizable": "no label noise", "noise": "label noise, σ = 1"}

@@ -3,7 +3,7 @@
     python benchmarks/critical_systems.py --out FOLDER [--effort 1.0]
     llckit criticality FOLDER/ising.csv
 
-Each table holds the columns of `llckit.toys.lattice.ScalingData`. At effort 1 the median standard errors of Ising,
+Each table holds the columns of `llckit.toys.ScalingData`. At effort 1 the median standard errors of Ising,
 3-state Potts and percolation are 0.2 to 0.5 % of the order parameter, 0.3 to 0.8 % of the susceptibility and 1 to 2 %
 of the specific heat; those of 10-state Potts, which passes slowly between its phases, are 2, 4 and 12 % at L = 16.
 Everything takes about a quarter of an hour on one free core; errors fall as the root of the effort.
@@ -19,10 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from llckit.llc.curve import write_table
-from llckit.toys.lattice import ScalingData
-from llckit.toys.learning import binary_perceptron
-from llckit.toys.percolation import percolation
-from llckit.toys.spins import curie_weiss, ising, ising_chain, potts, two_basins, two_level_units
+from llckit.toys import (
+    ScalingData,
+    binary_perceptron,
+    curie_weiss,
+    ising,
+    ising_chain,
+    percolation,
+    potts,
+    two_basins,
+    two_level_units,
+)
 
 LENGTHS = (8, 12, 16, 24, 32, 48, 64)
 TUNNELLING = (4, 6, 8, 12, 16)  # of the first-order lattice: up to here it passes between phases in some hundred sweeps

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llckit.toys import Planar, Toy, deep_linear_llc, monomial_llc
-from llckit.toys.linear_nets import deepest_point, random_widths
+from llckit.toys import Planar, Toy, deep_linear_llc, deepest_point, monomial_llc, random_widths
 
 SOURCE = "devinterp 1.3.2, tests/slt/rrr_test.py and tests/slt/sampler_accuracy_test.py"
 SEED, SAMPLES = 42, 1000  # theirs

@@ -44,8 +44,7 @@ import torch
 from numpy.typing import NDArray
 
 from llckit import InputError, finite_size_scaling, hyperscaling_test
-from llckit.criticality import HyperscalingTest, bimodality, transition_order
-from llckit.criticality.order import measured_bimodality
+from llckit.criticality import HyperscalingTest, bimodality, measured_bimodality, transition_order
 from llckit.environment import environment
 from llckit.plotting import plot_collapse
 from llckit.toys import grokking_runs

@@ -28,8 +28,17 @@ from numpy.typing import NDArray
 import llckit as lk
 from llckit.environment import environment
 from llckit.plotting import plot_curve, save_figure
-from llckit.toys import TrainingRun, deep_linear_llc, modular_addition, staircase, staircase_rise, train
-from llckit.toys.training import STAIRCASE_MODES, STAIRCASE_START, STAIRCASE_WIDTHS
+from llckit.toys import (
+    STAIRCASE_MODES,
+    STAIRCASE_START,
+    STAIRCASE_WIDTHS,
+    TrainingRun,
+    deep_linear_llc,
+    modular_addition,
+    staircase,
+    staircase_rise,
+    train,
+)
 
 RESULTS = Path(__file__).parent / "results" / "hidden_transitions.json"
 SEEDS = range(5)

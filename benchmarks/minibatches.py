@@ -24,8 +24,7 @@ from tqdm import tqdm
 
 import llckit as lk
 from llckit.environment import environment
-from llckit.toys.linear_nets import deep_linear_llc, deepest_point
-from llckit.toys.training import squared_error
+from llckit.toys import deep_linear_llc, deepest_point, squared_error
 
 RESULTS = Path(__file__).parent / "results" / "minibatches.json"
 SAMPLES = 100_000

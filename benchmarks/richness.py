@@ -34,8 +34,7 @@ from llckit.environment import environment
 from llckit.geometry import effective_rank, gradient_gram
 from llckit.plotting import save_figure
 from llckit.plotting.style import new_figure
-from llckit.toys import Rescaled, hidden_updates, rescale, richness_run
-from llckit.toys.training import squared_error
+from llckit.toys import Rescaled, hidden_updates, rescale, richness_run, squared_error
 
 RICHNESS = [0.0, 0.125, 0.25, 0.375, 0.5]
 WIDE, WIDE_SEEDS, WIDE_STEPS = [128, 256, 512, 1024], 8, 40

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from llckit.llc.execution import WorkerPool
 
 import llckit as lk
 from llckit.cli.demo import grokking_task
 from llckit.environment import environment
-from llckit.llc.execution import WorkerPool
 from llckit.toys import modular_addition, train
 
 RESULTS = Path(__file__).parent / "results" / "scale_out.json"

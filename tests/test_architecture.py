@@ -26,6 +26,10 @@ MAY_IMPORT = {
     "report": EVERYTHING,
     "cli": EVERYTHING,
 }
+PARTS = {  # of a room: each part, and the parts that it may import
+    "criticality": {"collapse": set(), "thermodynamics": set(), "exponents": {"collapse", "thermodynamics"}},
+    "toys": {"oracles": set(), "spins": {"oracles"}, "training": {"oracles", "spins"}},
+}
 WITHOUT_TORCH = {"transitions", "criticality"}
 EXTRAS = {"matplotlib", "xarray", "lightning", "transformers", "safetensors", "distributed", "sklearn", "arviz"}
 
@@ -93,6 +97,18 @@ def test_a_room_uses_only_the_rooms_it_stands_on(room):
     for path in FILES[room]:
         used = {name.split(".")[1] for _, names in imports(path) for name in names if name.startswith("llckit.")}
         assert used <= allowed, name(path)
+
+
+@pytest.mark.parametrize("room", PARTS)
+def test_the_parts_of_a_room_import_one_way(room):
+    parts = {path.name for path in (PACKAGE / room).iterdir() if (path / "__init__.py").exists()}
+    assert parts == set(PARTS[room])
+    for part, allowed in PARTS[room].items():
+        for path in FILES[room]:
+            if path.is_relative_to(PACKAGE / room / part):
+                words = [used.split(".") for _, names in imports(path) for used in names]
+                used = {w[2] for w in words if w[:2] == ["llckit", room] and len(w) > 2}
+                assert used & parts <= allowed | {part}, name(path)
 
 
 @pytest.mark.parametrize("room", FILES)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from llckit.cli.arguments import Commands, add_json_argument
-from llckit.criticality import HyperscalingTest, hyperscaling_test
-from llckit.criticality.order import OBSERVABLES
+from llckit.criticality import OBSERVABLES, HyperscalingTest, hyperscaling_test
 from llckit.errors import InputError
 from llckit.files import check_new_file
 from llckit.plotting import FIGURE_ENDINGS, plot_collapse, save_figure

@@ -1,18 +1,30 @@
-"""Critical exponents: power laws, finite-size scaling, order of a transition, and the scaling laws. Pure arrays in."""
+"""Critical exponents: finite-size scaling, the order of a transition, the scaling laws, thermodynamics. Arrays in.
 
-from llckit.criticality.bimodality import bimodality
-from llckit.criticality.collapse import FiniteSizeScaling, finite_size_scaling
-from llckit.criticality.exponents import PowerLaw, fit_power_law
-from llckit.criticality.heat_capacity import HeatPeak, Thermodynamics, thermodynamics, thermodynamics_from_moments
-from llckit.criticality.hyperscaling import HyperscalingTest, hyperscaling_test
-from llckit.criticality.lagrangian import LagrangianAt, LearningLagrangian, learning_lagrangian
-from llckit.criticality.local_exponents import LocalExponents, local_exponents
-from llckit.criticality.order import TransitionOrder, transition_order
-from llckit.criticality.relations import ScalingRelation, scaling_relations
-from llckit.criticality.scaling_functions import ScalingForm, ScalingFunctions, compare_scaling_functions
-from llckit.criticality.two_basins import TwoBasins, two_basins
+Three parts stand on `arrays.py`. Imports go one way: `collapse` and `thermodynamics` know nothing of each other, and
+`exponents` stands on both.
+"""
+
+from llckit.criticality.collapse.finite_size_scaling import FiniteSizeScaling, finite_size_scaling
+from llckit.criticality.exponents.form_fit import ScalingForm
+from llckit.criticality.exponents.hyperscaling import HyperscalingTest, hyperscaling_test
+from llckit.criticality.exponents.local_exponents import LocalExponents, local_exponents
+from llckit.criticality.exponents.observables import OBSERVABLES, measured_bimodality
+from llckit.criticality.exponents.order import TransitionOrder, transition_order
+from llckit.criticality.exponents.power_law import PowerLaw, fit_power_law
+from llckit.criticality.exponents.scaling_functions import ScalingFunctions, compare_scaling_functions
+from llckit.criticality.exponents.scaling_relations import ScalingRelation, scaling_relations
+from llckit.criticality.thermodynamics.bimodality import bimodality
+from llckit.criticality.thermodynamics.heat_peak import HeatPeak
+from llckit.criticality.thermodynamics.learning_lagrangian import LagrangianAt, LearningLagrangian, learning_lagrangian
+from llckit.criticality.thermodynamics.thermodynamics import (
+    Thermodynamics,
+    thermodynamics,
+    thermodynamics_from_moments,
+)
+from llckit.criticality.thermodynamics.two_basins import TwoBasins, two_basins
 
 __all__ = [
+    "OBSERVABLES",
     "FiniteSizeScaling",
     "HeatPeak",
     "HyperscalingTest",
@@ -33,6 +45,7 @@ __all__ = [
     "hyperscaling_test",
     "learning_lagrangian",
     "local_exponents",
+    "measured_bimodality",
     "scaling_relations",
     "thermodynamics",
     "thermodynamics_from_moments",

@@ -1,57 +1,60 @@
-"""Models whose answer is known, systems with known critical exponents, and training runs that show transitions."""
+"""Models whose answer is known, systems with known critical exponents, and training runs that show transitions.
 
-from llckit.toys.catalog import Toy, catalog
-from llckit.toys.lattice import ScalingData
-from llckit.toys.learning import GrokkingRuns, binary_perceptron, grokking_runs
-from llckit.toys.linear_nets import (
+Three parts. Imports go one way, in this order, and today none needs another: `oracles`, `spins`, `training`.
+"""
+
+from llckit.toys.oracles.catalog import catalog
+from llckit.toys.oracles.linear_nets import (
     LinearNet,
     deep_linear_llc,
     deepest_point,
+    matrix_loss,
     random_widths,
     two_layer_llc,
     two_layer_point,
 )
-from llckit.toys.matrix_products import matrix_product_energy
-from llckit.toys.percolation import SITE_CRITICAL, percolation
-from llckit.toys.planar import Planar
-from llckit.toys.potentials import (
+from llckit.toys.oracles.matrix_product_energy import matrix_product_energy
+from llckit.toys.oracles.planar import Planar
+from llckit.toys.oracles.potentials import (
     DisjointSum,
     Monomial,
     NormProduct,
     Quadratic,
     monomial_energy,
     monomial_llc,
+    potential_loss,
     quadratic_energy,
 )
-from llckit.toys.quadratic_net import QuadraticNet, fourier_addition, generic_weights, quadratic_net_llc
-from llckit.toys.relu_pieces import ReLUPieces, relu_pieces_llc
-from llckit.toys.richness import Rescaled, hidden_updates, rescale, richness_run
-from llckit.toys.spins import (
-    ISING_CRITICAL,
-    curie_weiss,
-    curie_weiss_law,
-    ising,
-    ising_chain,
-    potts,
-    potts_critical,
-    two_basins,
-    two_level_units,
-)
-from llckit.toys.superposition import Superposition
-from llckit.toys.tanh_net import TanhNet, tanh_llc
-from llckit.toys.training import (
-    ModularAdditionNet,
-    TrainingRun,
-    digits,
-    modular_addition,
+from llckit.toys.oracles.quadratic_net import QuadraticNet, fourier_addition, generic_weights, quadratic_net_llc
+from llckit.toys.oracles.relu_pieces import ReLUPieces, relu_pieces_llc
+from llckit.toys.oracles.superposition import Superposition
+from llckit.toys.oracles.tanh_net import TanhNet, tanh_llc
+from llckit.toys.oracles.toy import Toy, population_toy
+from llckit.toys.spins.binary_perceptron import binary_perceptron
+from llckit.toys.spins.exact_systems import curie_weiss, curie_weiss_law, ising_chain, two_basins, two_level_units
+from llckit.toys.spins.percolation import SITE_CRITICAL, percolation
+from llckit.toys.spins.potts import ISING_CRITICAL, ising, potts, potts_critical
+from llckit.toys.spins.scaling_data import ScalingData
+from llckit.toys.training.digits import digits
+from llckit.toys.training.grokking_runs import GrokkingRuns, grokking_runs
+from llckit.toys.training.modular_addition import ModularAdditionNet, modular_addition
+from llckit.toys.training.rescale import Rescaled, hidden_updates, rescale
+from llckit.toys.training.richness_run import richness_run
+from llckit.toys.training.staircase import (
+    STAIRCASE_MODES,
+    STAIRCASE_START,
+    STAIRCASE_WIDTHS,
     staircase,
     staircase_rise,
-    train,
 )
+from llckit.toys.training.training_run import TrainingRun, cross_entropy, squared_error, train
 
 __all__ = [
     "ISING_CRITICAL",
     "SITE_CRITICAL",
+    "STAIRCASE_MODES",
+    "STAIRCASE_START",
+    "STAIRCASE_WIDTHS",
     "DisjointSum",
     "GrokkingRuns",
     "LinearNet",
@@ -70,6 +73,7 @@ __all__ = [
     "TrainingRun",
     "binary_perceptron",
     "catalog",
+    "cross_entropy",
     "curie_weiss",
     "curie_weiss_law",
     "deep_linear_llc",
@@ -81,11 +85,14 @@ __all__ = [
     "hidden_updates",
     "ising",
     "ising_chain",
+    "matrix_loss",
     "matrix_product_energy",
     "modular_addition",
     "monomial_energy",
     "monomial_llc",
     "percolation",
+    "population_toy",
+    "potential_loss",
     "potts",
     "potts_critical",
     "quadratic_energy",
@@ -94,6 +101,7 @@ __all__ = [
     "relu_pieces_llc",
     "rescale",
     "richness_run",
+    "squared_error",
     "staircase",
     "staircase_rise",
     "tanh_llc",

@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from llckit.errors import InputError
 from llckit.geometry import bracket
-from llckit.toys import catalog
-from llckit.toys.linear_nets import (
+from llckit.toys import (
     LinearNet,
+    catalog,
     deep_linear_llc,
     deepest_point,
     matrix_loss,

@@ -11,8 +11,7 @@ from torch import nn
 import llckit as lk
 from llckit.errors import InputError
 from llckit.geometry import activation_ranks, effective_rank, fisher_rank, stable_rank, weight_ranks
-from llckit.toys import staircase, staircase_rise, train
-from llckit.toys.training import STAIRCASE_MODES, squared_error
+from llckit.toys import STAIRCASE_MODES, squared_error, staircase, staircase_rise, train
 from tests.geometry.nets import regression
 
 

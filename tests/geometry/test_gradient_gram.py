@@ -8,7 +8,7 @@ import torch
 import llckit as lk
 from llckit.errors import InputError
 from llckit.geometry import effective_rank, fisher_rank, gradient_gram, stable_rank
-from llckit.toys.training import squared_error
+from llckit.toys import squared_error
 from tests.geometry.nets import regression
 
 

@@ -19,8 +19,7 @@ from llckit.geometry import (
     tangents,
     transform,
 )
-from llckit.toys.linear_nets import deepest_point, two_layer_point
-from llckit.toys.training import ModularAdditionNet
+from llckit.toys import ModularAdditionNet, deepest_point, two_layer_point
 from tests.geometry.nets import matrices, named, named_gradient, random_matrices, two_layers, without_unit
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from llckit.errors import InputError
 from llckit.geometry import bracket
 from llckit.geometry.rank import AllEigenvalues, PartialSearch, RitzValues, counted, find_rank, hessian_rank, make_task
-from llckit.toys.linear_nets import LinearNet, matrix_loss, two_layer_point
+from llckit.toys import LinearNet, matrix_loss, two_layer_point
 from tests.geometry.nets import NO_DATA, Vector, own_teacher, two_layers
 
 

@@ -6,7 +6,7 @@ import pytest
 import llckit as lk
 from llckit.errors import InputError
 from llckit.geometry import relative_complexity
-from llckit.toys.training import squared_error
+from llckit.toys import squared_error
 from tests.geometry.nets import regression, two_layers
 
 

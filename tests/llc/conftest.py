@@ -13,8 +13,7 @@ from llckit.llc import choose_scale
 from llckit.llc import estimate_on_plateau as plateau
 from llckit.llc.estimate_on_plateau import estimate_on_plateau
 from llckit.llc.settings import Settings
-from llckit.toys import Quadratic
-from llckit.toys.potentials import potential_loss
+from llckit.toys import Quadratic, potential_loss
 from tests.llc.ladders import ALL, DATA, DEFAULT, GAMMA, made_up
 from tests.llc.runs import QUICK, TASK, new_store
 

@@ -12,9 +12,7 @@ import llckit as lk
 from llckit.llc import LLCEstimate
 from llckit.llc import estimate_checkpoint as unit
 from llckit.llc.bounds import Bounds, find_bounds, is_affordable
-from llckit.toys import LinearNet, Monomial, Quadratic
-from llckit.toys.linear_nets import matrix_loss, two_layer_point
-from llckit.toys.potentials import potential_loss, quadratic_energy
+from llckit.toys import LinearNet, Monomial, Quadratic, matrix_loss, potential_loss, quadratic_energy, two_layer_point
 
 DATA = (torch.zeros(1000, 1),)
 FIXED = {"n_beta": 1000.0, "localization": 1.0, "progress": False}

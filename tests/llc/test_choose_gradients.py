@@ -22,8 +22,7 @@ from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Guided, Minibatches
 from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.llc.settings import Settings
-from llckit.toys import Quadratic
-from llckit.toys.potentials import potential_loss
+from llckit.toys import Quadratic, potential_loss
 
 N, DIM = 6000, 5
 SCALE = Scale(N / math.log(N), 0.1, ScaleReason(NBetaRule.GIVEN, LocalizationRule.GIVEN))

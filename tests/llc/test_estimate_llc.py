@@ -10,9 +10,17 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import LLCEstimate, choose_scale
-from llckit.toys import LinearNet, Monomial, Quadratic, deep_linear_llc, deepest_point
-from llckit.toys.linear_nets import matrix_loss
-from llckit.toys.potentials import monomial_energy, potential_loss, quadratic_energy
+from llckit.toys import (
+    LinearNet,
+    Monomial,
+    Quadratic,
+    deep_linear_llc,
+    deepest_point,
+    matrix_loss,
+    monomial_energy,
+    potential_loss,
+    quadratic_energy,
+)
 
 DATA = (torch.zeros(10_000, 1),)
 

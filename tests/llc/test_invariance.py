@@ -14,9 +14,7 @@ from torch import nn
 from torch.func import functional_call, jacrev
 
 import llckit as lk
-from llckit.toys import LinearNet, Monomial, Quadratic, deepest_point
-from llckit.toys.linear_nets import matrix_loss
-from llckit.toys.potentials import potential_loss
+from llckit.toys import LinearNet, Monomial, Quadratic, deepest_point, matrix_loss, potential_loss
 
 N_BETA = 1000.0
 INPUTS = torch.randn(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

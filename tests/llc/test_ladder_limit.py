@@ -10,8 +10,7 @@ import torch
 
 import llckit as lk
 from llckit.llc.ladder_limit import Limit, ladder_limit
-from llckit.toys import Monomial, catalog, monomial_energy
-from llckit.toys.potentials import potential_loss
+from llckit.toys import Monomial, catalog, monomial_energy, potential_loss
 
 LADDER = np.geomspace(100, 1e6, 9)
 # Corrections of t^(-1/12) and t^(-1/6) are slower than any power that is tried.

@@ -12,8 +12,7 @@ import llckit as lk
 from llckit.llc import LLCEstimate
 from llckit.llc import estimate_checkpoint as unit
 from llckit.sampling import mcse_mean
-from llckit.toys import Quadratic, quadratic_energy
-from llckit.toys.potentials import potential_loss
+from llckit.toys import Quadratic, potential_loss, quadratic_energy
 
 DATA = (torch.zeros(1000, 1),)
 

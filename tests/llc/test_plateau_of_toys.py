@@ -11,9 +11,7 @@ from llckit.llc import choose_scale
 from llckit.llc.estimate_on_plateau import estimate_on_plateau
 from llckit.llc.gradients import AllSamples, Cause, GradientsReason
 from llckit.llc.settings import Settings
-from llckit.toys import LinearNet, Quadratic, catalog, deepest_point, quadratic_energy
-from llckit.toys.linear_nets import matrix_loss
-from llckit.toys.potentials import potential_loss
+from llckit.toys import LinearNet, Quadratic, catalog, deepest_point, matrix_loss, potential_loss, quadratic_energy
 
 single = sys.modules["llckit.llc.estimate_llc"]  # the package has the function of that name
 ALL = AllSamples(GradientsReason(Cause.SAMPLER_GIVEN))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import llckit as lk
-from llckit.toys.linear_nets import LinearNet, deep_linear_llc, deepest_point, matrix_loss
+from llckit.toys import LinearNet, deep_linear_llc, deepest_point, matrix_loss
 
 N_BETA, GAMMA = 1000.0, 1.0
 QUICK = {"n_beta": N_BETA, "localization": GAMMA, "num_chains": 32, "num_draws": 200, "progress": False}

@@ -1,0 +1,1 @@
+"""Systems with known critical exponents: exact ones, lattices, percolation, and a perceptron that learns."""

@@ -1,0 +1,1 @@
+"""Small training runs that show transitions: full-batch, seeded, recorded as they go."""
