@@ -2,7 +2,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 PYTEST = .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup demo test test-quick lint wheel pictures bench
+.PHONY: setup demo test test-quick lint wheel pictures bench results
 
 setup: .venv/installed
 
@@ -33,3 +33,6 @@ pictures: setup
 
 bench: setup
 	.venv/bin/llckit bench
+
+results: setup
+	.venv/bin/python -m benchmarks.render
