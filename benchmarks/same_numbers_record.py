@@ -54,10 +54,18 @@ def numbers(text: str) -> np.ndarray:
     return np.array(re.findall(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", text) or [""])
 
 
+def _settings(
+    gradients: dict[str, Any], turning_length: float, scale_ratio: float, compiled: bool, **same: Any
+) -> dict[str, Any]:
+    """What version 0.1.0 calls `settings`, from what is called `how_found` since."""
+    size = {"subset" if gradients["kind"] == "fixed subset" else "batch_size": gradients["size"]}
+    return same | size | {"turn": turning_length, "stretch": scale_ratio, "compile": compiled}
+
+
 def of_estimate(estimate: lk.LLCEstimate) -> dict[str, Any]:
     """All of an estimate."""
     plain = json.loads(json.dumps(estimate.to_dict()))
-    settings = plain.pop("settings", {})
+    settings = plain.pop("settings") if "settings" in plain else _settings(**plain.pop("how_found"))
     return {
         "estimate": fields(estimate, ESTIMATE),
         "trace": fields(estimate.trace, TRACE),

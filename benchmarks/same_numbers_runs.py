@@ -20,11 +20,11 @@ CURVE = ("step", "loss", "llc", "mcse", "llc_per_chain", "details", "outcome", "
 SPECTROGRAM = ("step", "loss", "llc", "mcse", "llc_per_chain", "llc_variance", "n_beta", "localization", "is_minimum")
 
 
-def recorded(folder: Path) -> lk.CheckpointStore:
-    """A new store of the run."""
+def recorded(folder: Path, first: int = 0) -> lk.CheckpointStore:
+    """A new store of the run, from its `first` checkpoint on."""
     store = lk.CheckpointStore(folder / "run.ckpts")
     recorder = lk.Recorder(store)
-    for step, (weights, metadata) in trained().items():
+    for step, (weights, metadata) in list(trained().items())[first:]:
         recorder(step, weights, **metadata)
     return store
 
@@ -65,9 +65,7 @@ def _spectrogram(folder: Path) -> Any:
 
 @case("command, estimate with two workers, watch")
 def _estimate_command(folder: Path) -> Any:
-    store, curve, cells = lk.CheckpointStore(folder / "run.ckpts"), folder / "curve.csv", folder / "cells.csv"
-    for step, (weights, metadata) in list(trained().items())[-2:]:
-        store.put(step, weights, metadata)
+    store, curve, cells = recorded(folder, first=-2), folder / "curve.csv", folder / "cells.csv"
     words = (store.path, "--task", TASK, "--behavioral", "--localization", 1, "--n-beta")
     printed = {
         "curve": command("estimate", *words, 30, "--workers", 2, "--out", curve),
