@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llckit.checks import check_number, check_positive
+from llckit.checks import check_integer, check_number, check_positive
 from llckit.geometry.expansion import expand
 from llckit.geometry.find_orbit import find_orbit
 from llckit.geometry.hessian import gradient_and_products, has_kink
@@ -111,6 +111,7 @@ def bracket(
     """
     n_beta = None if n_beta is None else check_positive("n_beta", n_beta)
     localization = check_number("localization", localization, least=0)
+    check_integer("max_bytes", max_bytes, 1)
     task = make_task(model, data, loss_fn, double=double)
     with closing(task.samples):
         point = task.checkpoint()

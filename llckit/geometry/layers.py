@@ -50,8 +50,11 @@ def chain_symmetries(layers: Sequence[Layer], kinds: Sequence[Kind | None]) -> l
         One symmetry for each pair of neighbours; None where there is none.
 
     Raises:
-        InputError: The numbers of layers and kinds do not fit, or a kind is unknown.
+        InputError: An entry is no layer, the numbers of layers and kinds do not fit, or a kind is unknown.
     """
+    wrong = [layer for layer in layers if not isinstance(layer, Layer)]
+    if wrong:
+        raise InputError(f"layers holds {wrong[0]!r}; expected Layer(weight, bias) with the names of parameters")
     if len(kinds) != max(0, len(layers) - 1) or not {*kinds} <= {*BETWEEN, None}:
         raise InputError(
             f"kinds is {list(kinds)} for {len(layers)} layers; expected one of {', '.join(map(repr, BETWEEN))} or None "

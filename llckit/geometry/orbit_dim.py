@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from llckit.geometry.layers import Layer
-from llckit.geometry.symmetry import Kind, Symmetry, View
+from llckit.geometry.symmetry import Kind, Symmetry, View, check_weights
 from llckit.geometry.tangents import TOLERANCE, orbit_basis, stacked, usable_symmetries
 
 __all__ = ["orbit_dim"]
@@ -57,7 +57,11 @@ def orbit_dim(
 
     Returns:
         The dimension; 0 without symmetries.
+
+    Raises:
+        InputError: `weights` is no mapping, or as `tangents`.
     """
+    check_weights(weights)
     usable = [symmetry for symmetry in usable_symmetries(weights, symmetries, kinds) if symmetry is not None]
     moved = {view.name for symmetry in usable for view in symmetry.views}
     double = {name: weights[name].detach().double() for name in moved}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from llckit.checks import check_seed
+from llckit.checks import check_bool, check_integer, check_seed
 from llckit.errors import InputError
 from llckit.geometry.check_module import check_module
 from llckit.geometry.hessian import gradient_and_products
@@ -38,9 +38,9 @@ __all__ = [
 MAX_DENSE = 3000  # parameters: a float64 Hessian of 72 MB, whose eigenvalues take seconds
 TOLERANCE = 1e-6  # relative to the largest eigenvalue; float32 weights leave about 1e-7 in place of zeros
 TOLERANCE_FLOAT32 = 1e-4  # the same for products with random vectors in float32, whose rounding errors are up to 1e-5
-NEGATIVE_MARGIN = 10.0
-GAP = 10.0
-MEMORY = 2**30
+NEGATIVE_MARGIN = 10.0  # an eigenvalue has to exceed the most negative one, the size of the errors, by this factor
+GAP = 10.0  # ratio of neighbouring eigenvalues that separates those that count from the others
+MEMORY = 2**30  # bytes of the vectors kept
 BLOCK = 16  # vectors multiplied at a time
 
 
@@ -98,9 +98,6 @@ class Rank:
 
     Attributes:
         rank: Number of eigenvalues that count.
-        is_exact: Whether three things hold: all eigenvalues above the tolerance were found, the smallest that counts is
-            at least 10 times the largest that does not, and none is more negative than the tolerance. Otherwise the
-            rank is a lower bound, set by the memory or by the choice of a tolerance within a spectrum without a gap.
         gap: The smallest eigenvalue that counts over the largest that does not, or over the bound on what was missed if
             that is larger; inf if all count, and NaN if none does.
         eigenvalues: Eigenvalues, ascending, float64, in the loss's unit: all of them, or the Ritz values of the space
@@ -110,11 +107,20 @@ class Rank:
     """
 
     rank: int
-    is_exact: bool
     gap: float
     eigenvalues: Tensor
     tolerance: float
     method: Method
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the rank is more than a lower bound.
+
+        Three things must hold: all eigenvalues above the tolerance were found, the smallest that counts is at least 10
+        times the largest that does not, and none is more negative than the tolerance. Otherwise the memory, or the
+        choice of a tolerance within a spectrum without a gap, set the rank.
+        """
+        return self.method.missed is not None and (self.rank == 0 or self.gap >= GAP) and not self.is_saddle
 
     @property
     def is_saddle(self) -> bool:
@@ -174,6 +180,7 @@ def hessian_rank(
             `behavioral_task` refuses something.
     """
     check_seed(seed)
+    check_integer("max_bytes", max_bytes, 1)
     task = make_task(model, data, loss_fn, double=double)
     task = behavioral_task(task) if gauss_newton else task
     with closing(task.samples):
@@ -203,7 +210,7 @@ def make_task(model: nn.Module, data: Any, loss_fn: LossFunction, *, double: boo
     check_module(model)
     if double is None:
         double = sum(p.numel() for p in model.parameters() if p.requires_grad) <= MAX_DENSE
-    if not double:
+    if not check_bool("double", double):
         return Task(model, data, loss_fn)
     return Task(copy.deepcopy(model).double(), data, lambda model, batch: loss_fn(model, _in_double(batch)))
 
@@ -228,9 +235,7 @@ def counted(values: Tensor, tolerance: float, method: Method = AllEigenvalues())
     kept, left = values[counts], values[~counts]
     rest = max(float(left.abs().max()) if len(left) else 0.0, method.missed or 0.0)
     gap = math.nan if not len(kept) else math.inf if rest == 0 else float(kept[0]) / rest
-    has_gap = not len(kept) or gap >= GAP
-    found = Rank(len(kept), False, gap, values, tolerance, method)
-    return replace(found, is_exact=method.missed is not None and has_gap and not found.is_saddle)
+    return Rank(len(kept), gap, values, tolerance, method)
 
 
 def find_rank(

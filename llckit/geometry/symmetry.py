@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from llckit.errors import InputError
 
-__all__ = ["Kind", "Symmetry", "View", "acts_within", "check_symmetries", "untied"]
+__all__ = ["Kind", "Symmetry", "View", "acts_within", "check_symmetries", "check_weights", "untied"]
 
 Kind = Literal["linear", "homogeneous", "odd", "pointwise", "heads", "softmax", "free"]
 
@@ -130,6 +130,8 @@ def check_symmetries(symmetries: Sequence[Symmetry], weights: Mapping[str, Tenso
             raise InputError(
                 f"symmetries holds {symmetry!r}; expected Symmetry(kind, into, ...) with a kind out of {get_args(Kind)}"
             )
+        if not all(isinstance(view, View) for view in symmetry.views):
+            raise InputError(f"symmetries holds {symmetry!r}; expected tuples of View as into, out and along")
         if not symmetry.out and symmetry.kind in {"linear", "homogeneous", "odd"}:
             raise InputError(
                 f"out of {symmetry} is empty; expected the views that consume the units, or kind 'free' if nothing does"
@@ -137,6 +139,21 @@ def check_symmetries(symmetries: Sequence[Symmetry], weights: Mapping[str, Tenso
         if acts_within(symmetry, weights):
             _check_units(symmetry, weights)
             _check_shift(symmetry, weights)
+
+
+def check_weights(weights: object) -> None:
+    """Refuse what is no mapping of names to weights, such as a model.
+
+    Args:
+        weights: The value given as parameters by name.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(weights, Mapping):
+        raise InputError(
+            f"weights is a {type(weights).__name__}; expected tensors by name, such as dict(model.named_parameters())"
+        )
 
 
 def acts_within(symmetry: Symmetry, names: Mapping[str, object]) -> bool:

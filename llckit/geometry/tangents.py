@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from llckit.geometry.layers import Layer, chain_symmetries
-from llckit.geometry.symmetry import Kind, Symmetry, View, acts_within, check_symmetries
+from llckit.geometry.symmetry import Kind, Symmetry, View, acts_within, check_symmetries, check_weights
 
 __all__ = ["TOLERANCE", "numerical_rank", "orbit_basis", "stacked", "tangents", "usable_symmetries"]
 
@@ -49,8 +49,10 @@ def tangents(
         `weights` in its order.
 
     Raises:
-        InputError: The numbers of layers and kinds do not fit, a kind is unknown, or shapes do not fit.
+        InputError: `weights` is no mapping, the numbers of layers and kinds do not fit, a kind is unknown, or shapes do
+            not fit.
     """
+    check_weights(weights)
     double = {name: tensor.detach().double() for name, tensor in weights.items()}
     return [_flat(_moves(double, symmetry), double) for symmetry in usable_symmetries(double, symmetries, kinds)]
 
@@ -119,6 +121,7 @@ def stacked(sides: Sequence[tuple[View, Tensor]]) -> Tensor:
 
 
 def _moves(weights: Mapping[str, Tensor], symmetry: Symmetry | None) -> list[Moves]:
+    """How the generators of one symmetry move its views, in groups of generators that move the same views."""
     if symmetry is None or symmetry.is_discrete:
         return []
     if symmetry.adds:
@@ -163,13 +166,13 @@ def _every_entry(matrix: Tensor) -> Tensor:
     return torch.eye(matrix.numel()).to(matrix).view(-1, *matrix.shape)
 
 
-def _flat(batches: Sequence[Moves], weights: Mapping[str, Tensor]) -> Tensor:
-    """Moves of views as vectors of all weights, one per row."""
+def _flat(groups: Sequence[Moves], weights: Mapping[str, Tensor]) -> Tensor:
+    """Moves of views as vectors of all weights, one generator per row."""
     starts = dict(zip(weights, itertools.accumulate((t.numel() for t in weights.values()), initial=0), strict=False))
     dim = sum(tensor.numel() for tensor in weights.values())
     like = next(iter(weights.values()), torch.zeros(0, dtype=torch.float64))
     found = [like.new_zeros(0, dim)]
-    for moves in batches:
+    for moves in groups:
         rows = like.new_zeros(len(moves[0][1]), dim)
         for view, move in moves:
             shape = weights[view.name].shape

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
-from llckit.geometry.symmetry import Symmetry, acts_within, check_symmetries
+from llckit.geometry.symmetry import Symmetry, acts_within, check_symmetries, check_weights
 
 __all__ = ["violations"]
 
@@ -32,16 +32,17 @@ def violations(
         One number in 0 … 1 per symmetry; 0 for discrete symmetries, which have no generators.
 
     Raises:
-        InputError: A symmetry acts on a parameter that is missing, or does not fit.
+        InputError: `weights` is no mapping, or a symmetry acts on a parameter that is missing or does not fit.
     """
+    check_weights(weights)
     check_symmetries(symmetries, weights)
-    norm = float(torch.stack([g.double().norm() for g in gradient.values()]).norm())
     unknown = [s for s in symmetries if not (acts_within(s, weights) and acts_within(s, gradient))]
     if unknown:
         raise InputError(
             f"symmetries holds {unknown[0]}, which acts on parameters that are not among the weights or have no "
             "gradient; expected both for all its parameters"
         )
+    norm = float(torch.stack([g.double().norm() for g in gradient.values()]).norm()) if symmetries else 0.0
     return [_along(weights, gradient, symmetry) / norm if norm else 0.0 for symmetry in symmetries]
 
 

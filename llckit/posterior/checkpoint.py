@@ -30,7 +30,7 @@ class Checkpoint:
         fixed: What is not sampled, parameters and buffers by name; for a parameter sampled in part, all of it.
         samples: The data that defines L.
         compiler: Compiles recorded gradients; None leaves them as they are.
-        user: The same weights under the user's own loss, if this loss is another one.
+        user: The same weights under the user's own loss; None if this is that loss.
 
     Attributes:
         flat_loss: As given.
@@ -38,7 +38,7 @@ class Checkpoint:
         fixed: As given.
         samples: As given.
         compiler: As given.
-        user: The same weights under the user's own loss: this checkpoint, unless another was given.
+        user: The same weights under the user's own loss: the checkpoint given, or this one.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Checkpoint:
 
     @property
     def user(self) -> Checkpoint:
-        """The same weights under the user's own loss."""
+        """The same weights under the user's own loss; for a behavioral checkpoint with all of the task's samples."""
         return self if self._user is None else self._user
 
     @property

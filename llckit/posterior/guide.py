@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.local_posterior import Energy, LocalPosterior
 from llckit.posterior.task import Task
+from llckit.posterior.teacher import Teacher
 
 
 class Guide:
@@ -30,7 +30,7 @@ class Guide:
     def __init__(self, posterior: LocalPosterior, task: Task, size: int) -> None:
         self._posterior, self._size = posterior, size
         own = posterior.checkpoint
-        self._behavior = own if task.behavioral else behavioral_task(task).behavioral_checkpoint(own)
+        self._behavior = own if task.behavioral else Teacher(task.flat_loss).checkpoint(own)
         _ = self._behavior.loss  # refused before any sampling
         self._slope = own.loss_grad
 

@@ -174,8 +174,6 @@ class Task:
             task.reference = None if named is None else self.reference._replace(params=named, behavioral=False)
         return task
 
-    # -- checkpoints -------------------------------------------------------------------------------------------
-
     def checkpoint(self, state: Mapping[str, Tensor] | None = None) -> Checkpoint:
         """Where to sample: the weights of a checkpoint, or the model's own.
 
@@ -188,33 +186,9 @@ class Task:
         Raises:
             InputError: Names or shapes differ, tied weights differ, or values are not finite.
         """
-        original = self.original
         weights, fixed = self.layout.split(self.model.state_dict() if state is None else state)
-        return self.behavioral_checkpoint(
-            Checkpoint(original.flat_loss, weights, fixed, self.samples, compiler=self.compiler)
-        )
-
-    def behavioral_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The same weights under the task's own loss.
-
-        Args:
-            checkpoint: A checkpoint of any task of the same model: its weights under the user's loss are taken.
-
-        Returns:
-            The checkpoint with its own outputs as targets; under the user's loss, if the task is not behavioral.
-        """
-        return checkpoint.user if self._teacher is None else self._teacher.checkpoint(checkpoint.user)
-
-    def user_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The same weights under the user's own loss, with all of the task's samples.
-
-        Args:
-            checkpoint: A checkpoint of this task.
-
-        Returns:
-            The checkpoint under the user's loss; itself unless the task is behavioral.
-        """
-        return checkpoint.user
+        user = Checkpoint(self.original.flat_loss, weights, fixed, self.samples, self.compiler)
+        return user if self._teacher is None else self._teacher.checkpoint(user)
 
 
 def _placed(model: nn.Module, device: torch.device | str | None) -> tuple[torch.device, nn.Module]:

@@ -111,7 +111,9 @@ class ChainGroup:
             if Jumps in sampler.accepts
             else None
         )
-        self._has_heat = sampler.heat is not None and isinstance(self._potential, Minibatches)
+        self._heated_by = (
+            self._potential if sampler.heat is not None and isinstance(self._potential, Minibatches) else None
+        )
         self._last_virial = torch.full_like(posterior.n_beta, torch.nan)
         self._state: Any = sampler.init(weights.repeat(posterior.rows, 1), self._potential, stiffest)
 
@@ -138,8 +140,8 @@ class ChainGroup:
         info, further = self._move()
         observed = observe(info.weights)
         noise = np.zeros(0)
-        if self._has_heat and number % NOISE_EVERY == 0:
-            noise, further = self._gradient_noise(info.weights), further + 2
+        if self._heated_by is not None and number % NOISE_EVERY == 0:
+            noise, further = self._heated_by.noise(info.weights), further + 2
         if number % self._potential.virial_every == 0:
             self._last_virial = self._posterior.along(info.weights, self._potential.gradient(info))
         columns = torch.stack((info.energy.excess, info.energy.distance2, self._last_virial, info.acceptance))
@@ -154,10 +156,6 @@ class ChainGroup:
         self._state, info = self._sampler.step(self._state, self._potential, self._noise)
         return info, jumped
 
-    def _gradient_noise(self, weights: Tensor) -> np.ndarray:
-        difference = self._potential(weights).grad - self._potential(weights).grad
-        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
-
 
 def _record(info: Info, further: int) -> StepRecord:
     return StepRecord(further + info.grad_evals, info.step_size, info.turning_length, info.scale_ratio)
@@ -167,7 +165,7 @@ def chain_groups(posterior: LocalPosterior, sampler: Sampler, seed: int, batch_s
     """All chains at w*: in one group or, for a large model whose sampler accepts `OneByOne`, each in its own.
 
     Args:
-        posterior: The posterior, one row a chain.
+        posterior: The posterior, one row per chain.
         sampler: The sampler that will move them.
         seed: Seed of all randomness.
         batch_size: Samples per gradient; None takes all.

@@ -1,7 +1,7 @@
 """R-hat, effective sample size and Monte Carlo standard error of draws from several chains.
 
-All follow Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Analysis 16, 2021; arXiv 1903.08008) and agree with
-ArviZ to rounding. Draws come as arrays (draws, chains), float64; every chain is split in two first.
+They follow Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Analysis 16, 2021; arXiv 1903.08008) and agree with
+ArviZ to rounding. Draws are arrays of shape (draws, chains), float64. Every chain is split in two first.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from scipy import stats
 from llckit.errors import InputError
 
 MIN_DRAWS = 4
-RHAT_GOAL = 1.05  # chains are warmed up again until they mix so well
-VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains that lie below have yet to spread along flat directions
+RHAT_GOAL = 1.05  # chains with a larger R-hat are warmed up again
+VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains below have yet to spread along flat directions
 FALLEN = 5.0  # standard errors below zero
 DRIFT_LIMIT = 4.0  # standard errors between the means of the first and the second half
 
@@ -27,7 +27,7 @@ def rhat(draws: np.ndarray) -> float:
         draws: Shape (draws, chains).
 
     Returns:
-        About 1 where chains agree; NaN if a draw is not finite or all are equal.
+        About 1 if chains agree; NaN if a draw is not finite or all are equal.
     """
     split = _split(draws)
     folded = np.abs(split - np.median(split))
@@ -41,7 +41,7 @@ def ess_bulk(draws: np.ndarray) -> float:
         draws: Shape (draws, chains).
 
     Returns:
-        Number of independent draws worth as much; NaN if a draw is not finite or all are equal.
+        Number of independent draws that are worth as much; NaN if a draw is not finite or all are equal.
     """
     return _ess(_rank_normal(_split(draws)))
 
@@ -65,7 +65,7 @@ def mcse_mean(draws: np.ndarray) -> float:
         draws: Shape (draws, chains).
 
     Returns:
-        In the unit of the draws; NaN if a draw is not finite or all are equal.
+        The standard error, in the unit of the draws; NaN if a draw is not finite or all are equal.
     """
     ess = ess_mean(draws)
     return float(np.std(draws, ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
@@ -74,7 +74,7 @@ def mcse_mean(draws: np.ndarray) -> float:
 def _split(draws: np.ndarray) -> np.ndarray:
     draws = np.asarray(draws, dtype=float)
     if draws.ndim != 2 or len(draws) < MIN_DRAWS:
-        raise InputError(f"draws have shape {draws.shape}; expected (draws, chains) with at least {MIN_DRAWS} draws")
+        raise InputError(f"shape of draws is {draws.shape}; expected (draws, chains) with at least {MIN_DRAWS} draws")
     half = len(draws) // 2
     return np.hstack([draws[:half], draws[-half:]])
 
@@ -123,28 +123,32 @@ def _ess(chains: np.ndarray) -> float:
 
 
 def fallen(excess: np.ndarray) -> bool:
-    """Whether chains are below w*, so that it is no minimum: their means are negative by five standard errors.
+    """Whether chains have found lower losses than L(w*), so that w* is no minimum.
+
+    This is so if the mean of their means is negative by more than five standard errors.
 
     Args:
         excess: nβ (L(w) − L(w*)), shape (draws, chains).
 
     Returns:
-        Whether they are; never for a single chain, whose error nobody knows.
+        Whether they have; never for a single chain, whose error is not known.
     """
     means = excess.mean(axis=0)
     return len(means) > 1 and means.mean() < -FALLEN * means.std(ddof=1) / math.sqrt(len(means))
 
 
 def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
-    """Whether chains that all began at w* have forgotten it, as far as their draws can tell.
+    """Whether chains that all started at w* have forgotten it, as far as their draws can tell.
 
-    Three signs: R-hat of the excess is at most 1.05; its mean does not drift, that is, the change from the first half
-    of each chain to the second is zero on average over chains to four standard errors; and the virial
-    E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than 5 % and three standard errors.
+    * R-hat of the excess is at most 1.05.
+    * The mean of the excess does not drift: the change from the first half of each chain to the second, averaged over
+      chains, is zero within four standard errors.
+    * The virial E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than 5 % and three standard
+      errors.
 
     Args:
         excess: nβ (L(w) − L(w*)), shape (draws, chains).
-        virial: (w − w*)·∇U(w), likewise.
+        virial: (w − w*)·∇U(w), shape (draws, chains).
         dim: Number of sampled parameters.
 
     Returns:
@@ -158,14 +162,16 @@ def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
 
 
 def spread(virial: np.ndarray, dim: int) -> float:
-    """How much of the posterior's spread chains have reached at most: E[(w − w*)·∇U]/dim and three standard errors.
+    """Upper bound on the share of the posterior's spread that chains have reached.
+
+    It is E[(w − w*)·∇U]/dim plus three standard errors.
 
     Args:
         virial: (w − w*)·∇U(w), shape (draws, chains).
         dim: Number of sampled parameters.
 
     Returns:
-        1 or more where they may have reached all of it.
+        The bound; 1 or more if they may have reached all of it.
     """
     error = mcse_mean(virial)
     return float(virial.mean() + 3 * (error if math.isfinite(error) else 0.0)) / dim

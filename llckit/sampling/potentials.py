@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from llckit.errors import InputError
@@ -13,7 +15,7 @@ from llckit.sampling.sampler import Info, Sampler
 
 
 class PotentialKind(Protocol):
-    """A potential, with what measuring the virial at its draws takes.
+    """A potential U, and how to measure the virial (w − w*)·∇U at draws from it.
 
     Attributes:
         virial_every: Draws from one measurement of the virial to the next.
@@ -73,6 +75,18 @@ class Minibatches:
         """The step's own gradient."""
         return info.energy.grad
 
+    def noise(self, weights: Tensor) -> np.ndarray:
+        """Total variance of a minibatch's ∇U, from two minibatches per row.
+
+        Args:
+            weights: Where it is measured, shape (rows, dim).
+
+        Returns:
+            ½‖difference of both gradients‖², shape (rows,).
+        """
+        difference = self(weights).grad - self(weights).grad
+        return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
+
 
 class EnergiesOnly:
     """U of all samples without its gradient, for trajectories that follow a guide.
@@ -97,7 +111,7 @@ class EnergiesOnly:
 
 def choose_potential(
     sampler: Sampler, posterior: LocalPosterior, batch_size: int | None, noise: Noise
-) -> PotentialKind:
+) -> AllSamples | Minibatches | EnergiesOnly:
     """The potential that a run asks for, if the sampler accepts it.
 
     Args:
@@ -110,15 +124,16 @@ def choose_potential(
         The potential.
 
     Raises:
-        InputError: Minibatches are asked for, or all samples, and the sampler does not accept them.
+        InputError: A batch size is given, and the sampler does not accept minibatches.
     """
     if EnergiesOnly in sampler.accepts:
         return EnergiesOnly(posterior)
-    kind = AllSamples(posterior) if batch_size is None else Minibatches(posterior, batch_size, noise)
-    if type(kind) not in sampler.accepts:
-        why = "compares energies of all samples" if sampler.is_exact else "does not accept this"
+    if batch_size is None:
+        return AllSamples(posterior)
+    if Minibatches not in sampler.accepts:
+        why = "compares energies of all samples" if sampler.is_exact else "needs gradients of all samples"
         raise InputError(
-            f"batch_size is {batch_size}; expected {'None' if batch_size else 'a number'}, since {sampler.name} {why}; "
-            "leave it out, use baoab, or leave the sampler to llckit, which lets minibatches guide"
+            f"batch_size is {batch_size}; expected None, since {sampler.name} {why}; leave it out, use baoab, or leave "
+            "the sampler to llckit, which lets minibatches guide"
         )
-    return kind
+    return Minibatches(posterior, batch_size, noise)

@@ -33,7 +33,7 @@ def sample(
     are. The first warm-up takes half of the budget at most. Sampling ends early if a chain leaves the finite numbers.
 
     Args:
-        posterior: The posterior, one row a chain.
+        posterior: The posterior, one row per chain.
         sampler: The sampler that moves them.
         stopping: `FixedDraws` or `UntilError`; either has the budget of gradients.
         seed: Seed of all randomness.

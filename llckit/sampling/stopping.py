@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from llckit.checks import check_integer
+from llckit.checks import check_integer, check_positive
 from llckit.sampling.diagnostics import fallen, mcse_mean, settled
 
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
@@ -40,7 +40,7 @@ class GoOn(NamedTuple):
     """Draw on.
 
     Attributes:
-        look: Number of draws at which to ask again, those to be dropped counted in none of it.
+        look: Number of draws at which to ask again; it does not count those dropped.
         dropped: Draws to leave out, from the first.
         mean: Mean of the excess so far.
         error: Its standard error.
@@ -63,22 +63,24 @@ class Done(NamedTuple):
 
 
 class WarmUpAgain(NamedTuple):
-    """Leave all draws out and warm up again, from where the chains are, for twice as many steps as there were."""
+    """Leave all draws out and warm up again, from where the chains are."""
+
+
+Verdict = GoOn | Done | WarmUpAgain
 
 
 class Stopping(Protocol):
-    """A stopping rule.
-
-    Attributes:
-        max_grad_evals: Gradients per chain after which sampling ends in any case.
-        rel_tol: Relative error to reach; None if the rule has none.
-    """
+    """A stopping rule."""
 
     @property
-    def max_grad_evals(self) -> int: ...  # noqa: D102
+    def max_grad_evals(self) -> int:
+        """Gradients per chain after which sampling ends in any case."""
+        ...
 
     @property
-    def rel_tol(self) -> float | None: ...  # noqa: D102
+    def rel_tol(self) -> float | None:
+        """Relative error to reach; None if the rule has none."""
+        ...
 
     def first_look(self, min_draws: int, burnin: int) -> int:
         """Draws after which `judge` is asked for the first time.
@@ -92,14 +94,21 @@ class Stopping(Protocol):
         """
         ...
 
-    def judge(self, progress: Progress) -> GoOn | Done | WarmUpAgain:
-        """What to do next."""
+    def judge(self, progress: Progress) -> Verdict:
+        """What to do next.
+
+        Args:
+            progress: The draws so far, and what they took.
+
+        Returns:
+            The decision.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class FixedDraws:
-    """Stop after a number of draws.
+    """Stop after a given number of draws.
 
     Args:
         num_draws: Draws per chain.
@@ -138,20 +147,21 @@ class UntilError:
         max_grad_evals: Gradients per chain after which sampling ends in any case.
 
     Raises:
-        InputError: The budget is not an integer of at least 1.
+        InputError: The tolerance is not a positive number, or the budget not an integer of at least 1.
     """
 
     rel_tol: float
     max_grad_evals: int
 
     def __post_init__(self) -> None:
+        check_positive("rel_tol", self.rel_tol)
         check_integer("max_grad_evals", self.max_grad_evals, 1)
 
     def first_look(self, min_draws: int, burnin: int) -> int:
         """The sampler's smallest number, or half as many draws as there were steps of the warm-up."""
         return max(min_draws, burnin // 2)
 
-    def judge(self, progress: Progress) -> GoOn | Done | WarmUpAgain:
+    def judge(self, progress: Progress) -> Verdict:
         """Whether the error is small enough, and if not, what to do.
 
         * Chains that have fallen below w* for good are done: there is nothing to measure.

@@ -1,4 +1,7 @@
-"""The transitions of a (step, loss, LLC) curve: stages in which complexity changes, with type and uncertainty."""
+"""The transitions of a (step, loss, LLC) curve: stages in which complexity changes, with type and uncertainty.
+
+See docs/notes/detecting-transitions.md for the steps of the detection and the file of each.
+"""
 
 from llckit.transitions.caution import FALSE_BOUNDARIES, check_false_boundaries
 from llckit.transitions.crossover import Crossover, crossover_samples

@@ -45,6 +45,6 @@ def find_axis(name: str) -> Axis:
     Raises:
         InputError: There is no such axis.
     """
-    if name not in AXES:
+    if not isinstance(name, str) or name not in AXES:
         raise InputError(f"axis is {name!r}; expected one of {', '.join(map(repr, AXES))}")
     return AXES[name]

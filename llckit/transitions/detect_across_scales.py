@@ -94,7 +94,7 @@ def detect_across_scales(
         llc = np.where(spectrogram.is_minimum, spectrogram.llc, np.nan)
         llc_se, chains = spectrogram.mcse, spectrogram.llc_per_chain
     steps, cells, scales = _check_cells(step, llc, n_beta)
-    errors = None if llc_se is None else np.asarray(llc_se, dtype=np.float64)
+    errors = None if llc_se is None else check_numbers("llc_se", llc_se)
     if errors is not None and errors.shape != cells.shape:
         raise InputError(f"llc_se has shape {errors.shape}; expected that of llc, {cells.shape}")
     bound = check_false_boundaries(false_boundaries) / len(scales)

@@ -210,8 +210,12 @@ def _standard_errors(llc_se: ArrayLike | None, chains: Array | None, steps: Arra
 
 def _observables(observables: Mapping[str, ArrayLike] | None, steps: Array) -> dict[str, Array]:
     """The columns that are long enough to be smoothed."""
+    if observables is None:
+        return {}
+    if not isinstance(observables, Mapping):
+        raise InputError(f"observables is a {type(observables).__name__}; expected arrays by name")
     columns = {}
-    for name, values in (observables or {}).items():
+    for name, values in observables.items():
         if name == "loss":
             raise InputError("observables holds loss, which is the curve's own; expected another name")
         column = _column(name, values)

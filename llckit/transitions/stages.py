@@ -146,6 +146,7 @@ def stages(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None)
 
 
 def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
+    """The stage around a peak, with the scatter of its steepest point."""
     first, last = (int(np.abs(smooth.x - place.x).argmin()) for place in (start, end))
     # These draws show what the noise does to the place where the smooth is steepest. Posterior draws would not do: they
     # are rougher than runs are, and their steepest points scatter twice as far as those of planted transitions are from
@@ -160,12 +161,12 @@ def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[
     cuts = _cuts(smooth, peaks)
     least = LEAST_CHANGE * np.ptp(smooth.value)
     support = []
-    for peak, first, last in zip(peaks, cuts, cuts[1:], strict=False):
+    for peak, first, last in zip(peaks, cuts, cuts[1:], strict=False):  # does each stage change the curve enough?
         if first == last:  # on a straight line peaks and dips come from rounding, and may coincide
             return 0.0, peak
         change, deviation = _change(smooth, first, last)
         support.append((min(change / (caution * CHANGE_SIGMAS * deviation), change / least), peak))
-    for left, right, cut in zip(peaks, peaks[1:], cuts[1:], strict=False):
+    for left, right, cut in zip(peaks, peaks[1:], cuts[1:], strict=False):  # does the slope dip between two rises?
         sign = np.sign(smooth.slope[left])
         if sign == np.sign(smooth.slope[right]):
             lesser = min(left, right, key=lambda peak: abs(smooth.slope[peak]))
@@ -194,6 +195,7 @@ def _cuts(smooth: Smooth, peaks: list[int]) -> list[int]:
 
 
 def _boundaries(smooth: Smooth, peaks: list[int]) -> list[Place]:
+    """The boundaries between neighbouring peaks, from the posterior draws."""
     places = []
     for left, right in pairwise(peaks):
         rest = _restfulness(smooth, smooth.value_draws, smooth.slope_draws, left, right)
@@ -210,10 +212,12 @@ def _restfulness(smooth: Smooth, values: Array, slopes: Array, left: int, right:
 
 
 def _edge(smooth: Smooth, peak: int, cut: int) -> int:
+    """The grid point between a peak and a cut where the posterior mean comes to rest."""
     return int(_edges(smooth, smooth.slope[None], peak, cut)[0])
 
 
 def _edge_place(smooth: Smooth, peak: int, cut: int) -> Place:
+    """The place between a peak and a cut where the posterior draws come to rest."""
     return _place(smooth.x[_edges(smooth, smooth.slope_draws, peak, cut)])
 
 

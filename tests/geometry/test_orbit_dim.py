@@ -196,6 +196,13 @@ def test_what_is_declared_twice_counts_once():
         assert orbit_dim(weights, 2 * [Symmetry(kind, (View("a"),), out)]) == dim
 
 
+def test_a_model_is_no_mapping_of_weights():
+    model = two_layers()
+    for function in (tangents, orbit_basis, orbit_dim):
+        with pytest.raises(InputError, match=r"weights is a Sequential; expected tensors by name"):
+            function(model, find_symmetries(model))
+
+
 def test_declarations_that_do_not_fit_are_refused():
     weights = {"a": torch.randn(4, 3), "b": torch.randn(2, 4), "c": torch.randn(3)}
     with pytest.raises(InputError, match="expected the same number of hidden units"):
@@ -207,6 +214,10 @@ def test_declarations_that_do_not_fit_are_refused():
         orbit_dim({**weights, "d": torch.randn(4)}, [shifting])
     with pytest.raises(InputError, match="out of linear: a is empty"):
         orbit_dim(weights, [Symmetry("linear", (View("a"),))])
+    with pytest.raises(InputError, match="expected tuples of View"):
+        orbit_dim(weights, [Symmetry("linear", View("a"), View("b", 1))])  # pyright: ignore
+    with pytest.raises(InputError, match="layers holds 'a'"):
+        chain_symmetries(["a", "b"], ["linear"])  # pyright: ignore
     with pytest.raises(InputError, match="symmetries holds 'a'"):
         tangents(weights, ["a"])  # pyright: ignore
     assert orbit_dim(weights, [Symmetry("linear", (View("a"),), (View("elsewhere"),))]) == 0

@@ -184,6 +184,10 @@ def test_the_bar_is_shown_on_a_terminal(monkeypatch, capsys):
 def test_wrong_input_is_refused():
     with pytest.raises(InputError, match=r"expected a torch\.nn\.Module"):
         hessian_rank("model", NO_DATA, matrix_loss)
+    with pytest.raises(InputError, match="max_bytes is '1 GiB'; expected an integer"):
+        hessian_rank(Vector([1.0]), NO_DATA, lambda m, b: m.w.square().sum(), max_bytes="1 GiB")
+    with pytest.raises(InputError, match="double is 'yes'; expected True or False"):
+        hessian_rank(Vector([1.0]), NO_DATA, lambda m, b: m.w.square().sum(), double="yes")
     case = teacher((20, 200, 2), 10)
     with pytest.raises(InputError, match=r"expected room for four vectors of 4602 weights, 73632 bytes"):
         hessian_rank(*case, max_bytes=73631)

@@ -38,5 +38,8 @@ def test_violation_of_a_symmetry_that_is_not_there(activation, wrong):
     ]
     assert min(violations(weights, gradient, claimed)) > 1e-3
     assert violations(weights, gradient, [Symmetry("pointwise", into, out)]) == [0]
-    with pytest.raises(InputError, match="have no gradient"):
-        violations(weights, {"0.weight": gradient["0.weight"]}, claimed)
+    for part in ({"0.weight": gradient["0.weight"]}, {}):
+        with pytest.raises(InputError, match="have no gradient"):
+            violations(weights, part, claimed)
+    with pytest.raises(InputError, match="weights is a Sequential"):
+        violations(model, gradient, claimed)

@@ -81,13 +81,11 @@ def test_users_loss_and_behavioral_loss_know_of_each_other():
     assert (task.behavioral, other.behavioral) == (False, True)
     assert type(other) is lk.Task
     assert other.original is task.original is task
-    user = other.user_checkpoint(point)
-    assert user is point.user
+    user = point.user
+    assert user.user is user
     assert user.samples is task.samples
     assert user.loss == task.checkpoint().loss
     assert point.loss == 0
-    assert task.user_checkpoint(user) is user
-    assert torch.equal(other.behavioral_checkpoint(user).weights, point.weights)
     moved = point.at(point.weights + 1)
     assert torch.equal(moved.user.weights, point.weights + 1)
     assert moved.samples is point.samples

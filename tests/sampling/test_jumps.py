@@ -118,7 +118,7 @@ def test_jumps_cost_one_gradient_at_every_second_step(double_well):
 
 
 @pytest.mark.parametrize(
-    ("stiff", "gamma", "cost"), [(12, 1.0, TRIALS), (1, 0.0, 0)], ids=["hardly ever accepted", "no localiser"]
+    ("stiff", "gamma", "cost"), [(12, 1.0, TRIALS), (1, 0.0, 0)], ids=["hardly ever accepted", "no localization"]
 )
 def test_where_jumps_are_useless_nothing_changes(quadratic, stiff, gamma, cost):
     posterior = quadratic([10.0] * stiff, n_beta=10.0, localization=gamma, rows=16)

@@ -80,6 +80,7 @@ def test_a_spectrogram_gives_what_its_arrays_give():
         ({"n_beta": list("abcd")}, "n_beta is not an array of numbers"),
         ({"llc": np.full((len(STEP), 4), np.nan)}, "no scale with 8 estimates"),
         ({"llc_se": np.ones((3, 4))}, "llc_se has shape"),
+        ({"llc_se": "0.1 each"}, "llc_se is not an array of numbers"),
         ({"loss": None}, "loss is None"),
         ({"false_boundaries": 2.0}, "false_boundaries is 2.0"),
     ],

@@ -45,6 +45,8 @@ def test_the_unchanged_input_is_fine():
         (changed("loss", slice(5), np.nan), "loss has 7 finite entries of 12"),
         ({"llc_se": np.ones(5)}, "llc_se has 5 entries for 12 checkpoints"),
         ({"llc_se": -np.ones(12)}, "llc_se holds -1"),
+        ({"observables": [np.ones(12)]}, "observables is a list; expected arrays by name"),
+        ({"axis": ["log"]}, r"axis is \['log'\]; expected one of"),
         ({"axis": "sqrt"}, "axis is 'sqrt'; expected one of 'log', 'linear'"),
         ({"false_boundaries": 0}, "false_boundaries is 0; expected a positive number, at most 0.15"),
         ({"false_boundaries": 0.2}, "false_boundaries is 0.2; expected a positive number, at most 0.15"),
