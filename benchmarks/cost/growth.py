@@ -38,11 +38,12 @@ import llckit as lk
 from benchmarks._harness import Document, begin
 from benchmarks._models import mlp, posterior_of
 from benchmarks._tables import digits, table
-from llckit.sampling import sample
+from llckit.sampling import FixedDraws, sample
 
 SAMPLER = {"step_size": 1e-4, "max_leapfrogs": 4}
 SCALE: dict[str, Any] = {"n_beta": 100.0, "localization": 1.0}
 DRAWS: dict[str, Any] = {"num_burnin": 0, "num_draws": 8, "max_grad_evals": 10**6}
+RUN: dict[str, Any] = {"num_burnin": 0, "stopping": FixedDraws(8, 10**6)}  # the same for `sample`
 TURNS = 3
 PANELS = {"chains": ("chains", "chains, one call"), "checkpoints": ("checkpoints",), "parameters": ("parameters",)}
 BLUE, VERMILION = "#0072B2", "#D55E00"
@@ -62,14 +63,14 @@ def many_chains(widths: tuple[int, ...], counts: list[int]) -> Iterator[Runs]:
     """Draws of one net, by the number of chains."""
     case = mlp(widths)
     sampler = lk.hmc(**SAMPLER)
-    yield {chains: partial(sample, posterior_of(case, chains), sampler, **DRAWS) for chains in counts}
+    yield {chains: partial(sample, posterior_of(case, chains), sampler, **RUN) for chains in counts}
 
 
 @contextmanager
 def many_parameters(widths: list[int]) -> Iterator[Runs]:
     """Draws of one chain, by the number of parameters."""
     posteriors = [posterior_of(mlp([width] * 4, samples=2000), 1) for width in widths]
-    yield {each.dim: partial(sample, each, lk.hmc(**SAMPLER), **DRAWS) for each in posteriors}
+    yield {each.dim: partial(sample, each, lk.hmc(**SAMPLER), **RUN) for each in posteriors}
 
 
 @contextmanager

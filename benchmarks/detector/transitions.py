@@ -66,8 +66,9 @@ def planted(curves: int) -> dict[str, Any]:
         results[KNOWN_COUNT].append((with_known_count(truth), truth))
     found = {
         name: {
-            label: asdict(scores([one for one in pairs if low <= one[1].signal_to_noise < high]))
+            label: asdict(scores(chosen))
             for label, (low, high) in RANGES.items()
+            if (chosen := [one for one in pairs if low <= one[1].signal_to_noise < high])
         }
         for name, pairs in results.items()
     }
@@ -82,6 +83,11 @@ def speed(checkpoints: int) -> dict[str, Any]:
     start = time.perf_counter()
     detect_transitions(step=step, loss=3 - llc / 50, llc=llc, llc_per_chain=chains)
     return {"checkpoints": checkpoints, "chains": 8, "seconds": time.perf_counter() - start}
+
+
+def hundredths(value: float | None) -> str | None:
+    """A score as a table shows it; None if there was nothing to count."""
+    return None if value is None else f"{value:.2f}"
 
 
 def report(document: Document) -> str:
@@ -99,10 +105,10 @@ def report(document: Document) -> str:
         rows = []
         for name, ranges in case["detectors"].items():
             for label, row in ranges.items():
-                scored = [f"{row[key]:.2f}" for key in ("f1", "precision", "recall")]
+                scored = [hundredths(row[key]) for key in ("f1", "precision", "recall")]
                 scored += [
                     percent(row["kind_accuracy"], 0),
-                    f"{row['location_error']:.2f}",
+                    hundredths(row["location_error"]),
                     percent(row["coverage"], 0),
                 ]
                 rows.append([name, label, *scored])

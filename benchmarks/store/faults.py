@@ -39,6 +39,7 @@ from llckit.errors import InputError
 from llckit.store import CheckpointStore
 
 sys.path.append(str(ROOT.parent / "tests" / "store"))
+import faulty_saves  # pyright: ignore[reportMissingImports]
 import syscalls  # pyright: ignore[reportMissingImports]
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR)
@@ -80,10 +81,10 @@ def measure_calls(folder: Path, scenarios: list[str], every: int) -> dict[str, A
     outcomes: dict[str, Counter[str]] = {}
     for scenario in scenarios:
         settings = ("others", True) if scenario == COMPRESSED else (scenario, False)
-        calls = syscalls.save_under(lambda index, call: None, folder, *settings).calls
+        calls = faulty_saves.save_under(lambda index, call: None, folder, *settings).calls
         found["calls"][scenario] = Counter(calls)
         for kind, name, message, answer in tqdm([*faults(calls)][::every], desc=scenario, leave=False, disable=None):
-            faulted = syscalls.save_under(answer, folder, *settings)
+            faulted = faulty_saves.save_under(answer, folder, *settings)
             found["saves"] += 1
             did = "killed" if kind == "SIGKILL" else "raised" if faulted.error else "returned"
             outcomes.setdefault(f"{kind}: {name}", Counter())[f"{did}, {faulted.state}"] += 1
@@ -97,11 +98,11 @@ def measure_calls(folder: Path, scenarios: list[str], every: int) -> dict[str, A
 def measure_disk(folder: Path) -> dict[str, Any]:
     """Every room from none to enough."""
     try:
-        pages, files = syscalls.save_squeezed(folder).used
+        pages, files = faulty_saves.save_squeezed(folder).used
     except OSError as error:
         return {"skipped": f"no file system can be mounted: {error}"}
-    rows = {f"{room} pages": syscalls.save_squeezed(folder, pages=room) for room in range(pages + 1)}
-    rows |= {f"{room} names": syscalls.save_squeezed(folder, files=room) for room in range(files + 2)}
+    rows = {f"{room} pages": faulty_saves.save_squeezed(folder, pages=room) for room in range(pages + 1)}
+    rows |= {f"{room} names": faulty_saves.save_squeezed(folder, files=room) for room in range(files + 2)}
     refused = [row for row in rows.values() if row.error]
     full = os.strerror(errno.ENOSPC)
     return {
@@ -177,7 +178,7 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Measure calls, disks and bytes."""
-    scenarios = [*syscalls.SCENARIOS, COMPRESSED]
+    scenarios = [*faulty_saves.SCENARIOS, COMPRESSED]
     sizes = {
         "scenarios": (scenarios, ["others"]),
         "every_fault": (1, 40),

@@ -61,18 +61,11 @@ def estimate_checkpoint(
     depth, _ = depth_below(whole)
     cost = chains * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
     bounds = find_bounds(task, sampled, depth=depth, **at_scale) if is_affordable(sampled, cost) else None
-    outcome = judge(
-        statistics,
-        dim=checkpoint.dim,
-        diverged=trace.diverged,
-        is_exact=sampler.is_exact,
-        rel_tol=trace.rel_tol,
-        bounds=bounds,
-    )
+    verdict = {"diverged": trace.diverged, "is_exact": sampler.is_exact, "rel_tol": trace.rel_tol, "bounds": bounds}
     return LLCEstimate(
         **statistics.shown(),
         depth=depth,
-        outcome=outcome,
+        outcome=judge(statistics, dim=checkpoint.dim, **verdict),
         loss=checkpoint.user.loss,
         grad_norm=float(checkpoint.user.loss_grad.double().norm()),
         n_beta=scale.n_beta,

@@ -35,7 +35,7 @@ class Compiler:
     """
 
     def __init__(self, device: torch.device) -> None:
-        _try(device.type)
+        try_compiling(device.type)
         self._compiled: dict[Any, Player | None] = {}
         self._warned = False
 
@@ -112,7 +112,7 @@ def compiled(module: GraphModule, inputs: Sequence[Tensor]) -> Player:
 
 
 @functools.cache
-def _try(kind: str) -> None:
+def try_compiling(kind: str) -> None:
     """Compile next to nothing, to find out early whether anything is missing."""
     try:
         with one_at_a_time:

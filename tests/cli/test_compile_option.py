@@ -22,7 +22,7 @@ def made(linear_task, monkeypatch):
         given.append(module)
         return lambda *inputs: tuple(x * (1 + 1e-6) for x in module(*inputs))
 
-    monkeypatch.setattr(compiling, "_try", lambda kind: None)
+    monkeypatch.setattr(compiling, "try_compiling", lambda kind: None)
     monkeypatch.setattr(compiling, "compiled", compiled)
     monkeypatch.setattr(replay, "WORTH", 3)
     return given

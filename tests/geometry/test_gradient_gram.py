@@ -44,7 +44,7 @@ def test_the_gram_matrix_is_that_of_the_jacobian(function):
 
 def test_losses_that_cannot_be_batched_are_taken_one_by_one():
     model, data = regression()
-    assert not lk.Task(model, data, looks_at_values).vmaps
+    assert not lk.Task(model, data, looks_at_values).flat_loss.vmaps
     rows = jacobian(model, data, looks_at_values)
     torch.testing.assert_close(gradient_gram(model, data, looks_at_values), rows @ rows.T, rtol=1e-10, atol=1e-12)
 

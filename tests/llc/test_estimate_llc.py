@@ -216,7 +216,7 @@ def test_the_draws_open_in_arviz():
         ({"sampler": "nuts"}, "sampler"),
         ({"batch_size": 10, "sampler": lk.hmc()}, "hmc compares energies"),
         ({"on_failure": "ignore"}, "on_failure"),
-        ({"n": 1}, "at least 2 samples"),
+        ({"n": 1}, "n is 1; expected an integer >= 2"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(argument, message):

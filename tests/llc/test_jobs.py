@@ -162,7 +162,7 @@ def test_a_worker_takes_the_file_as_it_was_loaded(tmp_path, reference):
 
 def test_workers_sample_what_a_task_restricted_twice_does(tmp_path, reference):
     task = lk.load_task(reference).restricted("0.*").restricted("*.weight")
-    assert list(task.shapes) == ["0.weight"]
+    assert list(task.layout.shapes) == ["0.weight"]
     alone = lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), task, **QUICK)
     with ThreadPoolExecutor(2) as executor:
         assert_same(lk.estimate_curve(new_store(tmp_path / "run.ckpts"), task, executor=executor, **QUICK), alone)

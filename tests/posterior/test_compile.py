@@ -56,7 +56,7 @@ def fake(monkeypatch):
 
     def install(**how):
         found = Fake(**how)
-        monkeypatch.setattr(compiling, "_try", lambda kind: None)
+        monkeypatch.setattr(compiling, "try_compiling", lambda kind: None)
         monkeypatch.setattr(compiling, "compiled", found)
         return found
 
@@ -183,7 +183,7 @@ def test_without_a_compiler_a_task_says_so_before_anything_long(monkeypatch):
         raise RuntimeError("No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
 
     monkeypatch.setattr(compiling, "compiled", fail)
-    compiling._try.cache_clear()
+    compiling.try_compiling.cache_clear()
     with pytest.raises(lk.InputError, match=r"for cpu here \(No working C\+\+ compiler found\); expected a C\+\+"):
         small_task(compile=True)
     small_task()

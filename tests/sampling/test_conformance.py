@@ -220,6 +220,6 @@ def test_an_estimate(row, batch_size):
             estimate()
         return
     found = estimate()
-    assert found.settings["sampler"] == row.name
+    assert found.how_found.sampler == row.name
     # λ = 8/2, less what γ takes; minibatches and large steps warm
     assert found.llc == pytest.approx(3.9, rel=0.25 if batch_size is None else 0.5)

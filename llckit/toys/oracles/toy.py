@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from llckit.posterior import LossFunction
 from llckit.toys.oracles.potentials import potential_loss
 
 __all__ = ["Energy", "Toy", "population_toy"]
@@ -36,7 +37,7 @@ class Toy(NamedTuple):
     family: str
     model: nn.Module
     data: tuple[Tensor, ...]
-    loss_fn: Callable[[nn.Module, Any], Tensor]
+    loss_fn: LossFunction
     llc: float
     multiplicity: int
     exact: Energy | None
@@ -50,7 +51,7 @@ def population_toy(
     answer: tuple[float, int],
     source: str,
     *,
-    loss_fn: Callable[[nn.Module, Any], Tensor] = potential_loss,
+    loss_fn: LossFunction = potential_loss,
     exact: Energy | None = None,
 ) -> Toy:
     """A toy whose loss is a population loss, so that its data are only a number of samples.
