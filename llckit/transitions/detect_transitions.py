@@ -73,7 +73,7 @@ def detect_transitions(
             with fewer than 8 values are left out.
         axis: Axis to smooth over: "log" is ln(step + 1), "linear" the step.
         false_boundaries: How many false boundaries a curve without any may have on average, above 0 and at most 0.15;
-            measured on trends of 30 to 300 checkpoints with independent noise (`benchmarks/transitions.py`).
+            measured on trends of 30 to 300 checkpoints with independent noise (`benchmarks/detector/transitions.py`).
 
     Returns:
         The transitions in order; none if λ̂ does not change.

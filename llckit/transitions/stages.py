@@ -30,7 +30,7 @@ LEAST_CHANGE = 0.01
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
 EDGE_SHARE = 0.15
-REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: covers 92 % in benchmarks/transitions.py
+REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: 92 % in benchmarks/detector/transitions.py
 # A flat interval: its change is within FLAT_SIGMAS, or a small share of the stage's (FLAT_BEFORE or FLAT_AFTER it); its
 # slope is surely below FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from the
 # steepest point to the edge.

@@ -65,7 +65,7 @@ def test_nothing_found_has_no_precision(truth):
 
 
 def test_the_detector_finds_what_is_planted():
-    """A few of the curves of benchmarks/transitions.py, where it is 0.97 right."""
+    """A few of the curves of benchmarks/detector/transitions.py, where it is 0.97 right."""
     planted = [random_planted(seed, signal_to_noise=10) for seed in range(8)]
     found = scores([(detect_transitions(truth.curve), truth) for truth in planted])
     count = sum(len(truth.location) for truth in planted)
