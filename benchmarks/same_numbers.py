@@ -15,7 +15,7 @@ are outputs of their own, since they may be put differently on purpose. Seconds,
 out, and so are warnings and the words of errors. An output that fails is stored as the type of its exception.
 
 The numbers are the same only on one kind of CPU, with the same versions of the libraries, on one thread. All outputs
-take TODO of CPU time for each checkout, those of `--quick` TODO.
+take 170 s of CPU time for each checkout, those of `--quick` 36 s.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def main() -> int:
     if arguments.command == "write":
         write({arguments.checkout.resolve(): arguments.file}, options)
         return 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="same_numbers_") as folder:
         other, old, new = (Path(folder).resolve() / name for name in ("checkout", "old.npz", "new.npz"))
         with _worktree(arguments.revision, other):
             write({other: old, arguments.checkout.resolve(): new}, options)

@@ -68,7 +68,7 @@ def _toy(name: str, sampler: str) -> Case:
 
 for number, name in enumerate(TOYS):
     for sampler in SAMPLERS if number % 5 == 2 else ("hmc", "baoab", "sgld"):
-        CASES[f"estimate, {sampler}, {name}"] = _toy(name, sampler), number % 5 == 2
+        CASES[f"estimate, {sampler}, {name}"] = _toy(name, sampler), number in (2, 12)
 
 
 def _search(name: str, **settings: Any) -> Case:
@@ -229,7 +229,10 @@ def main() -> None:
         if (in_quick or not arguments.quick) and re.search(arguments.only, name)
     ]
     stored: dict[str, np.ndarray] = {}
-    with tqdm(chosen, unit="output", position=arguments.position) as bar, tempfile.TemporaryDirectory() as folder:
+    with (
+        tqdm(chosen, unit="output", position=arguments.position) as bar,
+        tempfile.TemporaryDirectory(prefix="same_numbers_") as folder,
+    ):
         for number, name in enumerate(bar):
             bar.set_postfix_str(name)
             own = Path(folder).resolve() / str(number)

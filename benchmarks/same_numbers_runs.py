@@ -35,7 +35,7 @@ def of_curve(curve: lk.LLCCurve, folder: Path) -> dict[str, Any]:
     return fields(curve, CURVE) | {"csv": table(folder / "curve.csv")}
 
 
-@case("curve, behavioral, one process", quick=True)
+@case("curve, behavioral, one process")
 def _curve(folder: Path) -> Any:
     task = lk.behavioral_task(lk.load_task(TASK))
     return of_curve(lk.estimate_curve(recorded(folder), task, **FEW), folder)
@@ -55,7 +55,7 @@ def _curve_sgld(folder: Path) -> Any:
     return of_curve(lk.estimate_curve(store, regression(), store.steps[4::5], **settings), folder)
 
 
-@case("spectrogram", quick=True)
+@case("spectrogram")
 def _spectrogram(folder: Path) -> Any:
     store, task = recorded(folder), lk.behavioral_task(regression())
     found = lk.estimate_curve(store, task, store.steps[-2:], n_beta=[10, 100], **FEW)
@@ -76,11 +76,10 @@ def _estimate_command(folder: Path) -> Any:
     return {"printed": texts, "curve": table(curve), "cells": table(cells)}
 
 
-@case("command, info, verify, export, detect, report", quick=True)
+@case("curve, and the commands info, verify, export, detect, report", quick=True)
 def _commands(folder: Path) -> Any:
     store, html = recorded(folder), folder / "page.html"
-    curve = lk.estimate_curve(store, lk.behavioral_task(regression()), n_beta=30.0, **FEW)
-    curve.to_csv(folder / "curve.csv")
+    curve = of_curve(lk.estimate_curve(store, lk.behavioral_task(regression()), n_beta=30.0, **FEW), folder)
     words = {
         "info": ("info", store.path),
         "verify": ("verify", store.path),
@@ -92,6 +91,7 @@ def _commands(folder: Path) -> Any:
     info = json.loads(command("info", store.path, "--json"))
     return {
         "printed": {name: numbers(text.replace(str(folder), "")) for name, text in printed.items()},
+        "curve": curve,
         "info": info | {"metadata": np.array(info["metadata"])},
         "detect": json.loads(command("detect", folder / "curve.csv", "--json")),
         "exported": of_store(lk.CheckpointStore(folder / "run.h5")),
