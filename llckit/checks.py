@@ -79,7 +79,7 @@ def check_number(name: str, value: object, least: float | None = None, hint: str
         hint: What else is allowed, or what to do; it follows "expected a finite number" in the message.
 
     Returns:
-        The value as a float.
+        The value as a Python number; an int stays one, since it may be part of a key under which results are kept.
 
     Raises:
         InputError: The value is not a number, is NaN or infinite, or is below `least`.
@@ -87,7 +87,7 @@ def check_number(name: str, value: object, least: float | None = None, hint: str
     if not is_finite_number(value) or (least is not None and value < least):
         bound = "" if least is None else f" >= {least:g}"
         raise InputError(f"{name} is {shown(value)}; expected a finite number{bound}{hint}")
-    return float(value)
+    return value if isinstance(value, int | float) else float(value)
 
 
 def check_positive(name: str, value: object, hint: str = "") -> float:
@@ -99,14 +99,14 @@ def check_positive(name: str, value: object, hint: str = "") -> float:
         hint: What else is allowed, or what to do; it follows "expected a positive number" in the message.
 
     Returns:
-        The value as a float.
+        The value as a Python number; an int stays one, since it may be part of a key under which results are kept.
 
     Raises:
         InputError: The value is not a number, is NaN or infinite, or is not above zero.
     """
     if not is_finite_number(value) or value <= 0:
         raise InputError(f"{name} is {shown(value)}; expected a positive number{hint}")
-    return float(value)
+    return value if isinstance(value, int | float) else float(value)
 
 
 def check_bool(name: str, value: object) -> bool:

@@ -52,6 +52,11 @@ def test_positive_numbers(value):
         check_positive("scale", value, ", such as 1")
 
 
+@pytest.mark.parametrize("check", [check_number, check_positive])
+def test_a_number_is_kept_as_it_was_given(check):
+    assert [repr(check("scale", value)) for value in (2, 2.0, np.float32(2), np.int64(2))] == ["2", "2.0", "2.0", "2.0"]
+
+
 @pytest.mark.parametrize("value", [-0.5, math.nan, math.inf, True, "1", None])
 def test_numbers(value):
     assert check_number("offset", -0.5) == -0.5

@@ -31,7 +31,7 @@ from llckit.posterior import Energy, LocalPosterior
 from llckit.sampling import FixedDraws, Info, Noise, Sampler, sample
 from llckit.sampling.adaptation import Steering, StepSize, start_step
 from llckit.sampling.metropolis import kinetic, metropolis
-from llckit.sampling.potentials import AllSamples
+from llckit.sampling.potentials import FullPotential
 from llckit.toys import catalog
 
 TARGETS = (  # with nβ in units of n/ln n: the larger, the flatter are flat directions beside the others
@@ -90,7 +90,9 @@ def malt(length: int, lasting: int) -> Sampler:
         return new, Info(energy, moved, acceptance, length, size)
 
     steering = Steering(0.85)
-    return Sampler("malt", {}, frozenset({AllSamples}), True, init, step, adapt=steering.adapt, freeze=steering.freeze)
+    return Sampler(
+        "malt", {}, frozenset({FullPotential}), True, init, step, adapt=steering.adapt, freeze=steering.freeze
+    )
 
 
 def candidates(lengths: tuple[int, ...]) -> dict[str, Sampler]:

@@ -114,15 +114,15 @@ def bracket(
     check_integer("max_bytes", max_bytes, 1)
     task = make_task(model, data, loss_fn, double=double)
     with closing(task.samples):
-        point = task.checkpoint()
+        checkpoint = task.checkpoint()
         if task.dim <= MAX_DENSE:
-            local = expand(task, point)
+            local = expand(task, checkpoint)
             gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
             hessian = counted(local.values, TOLERANCE)
         else:
-            gradient, _ = gradient_and_products(task, point, torch.zeros(0, task.dim))
-            orbit_dim, kinked = find_orbit(task, point).dim, has_kink(task, point, gradient)
-            hessian = find_rank(task, point, max_bytes=max_bytes, progress=progress)
+            gradient, _ = gradient_and_products(task, checkpoint, torch.zeros(0, task.dim))
+            orbit_dim, kinked = find_orbit(task, checkpoint).dim, has_kink(task, checkpoint, gradient)
+            hessian = find_rank(task, checkpoint, max_bytes=max_bytes, progress=progress)
     rank = min(hessian.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit
     h = hessian.eigenvalues[len(hessian.eigenvalues) - rank :]
     return Bracket(

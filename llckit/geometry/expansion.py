@@ -32,12 +32,12 @@ class Expansion(NamedTuple):
     kinked: bool
 
 
-def expand(task: Task, point: Checkpoint) -> Expansion:
+def expand(task: Task, checkpoint: Checkpoint) -> Expansion:
     """The loss to second order at w*, from its whole Hessian in the task's own precision.
 
     Args:
         task: Model and loss, with few parameters.
-        point: w* and the samples.
+        checkpoint: w* and the samples.
 
     Returns:
         Gradient, eigenvalues and eigenvectors, all on the CPU.
@@ -45,10 +45,10 @@ def expand(task: Task, point: Checkpoint) -> Expansion:
     Raises:
         InputError: The loss is not twice differentiable, or not finite.
     """
-    first, second = gradient_and_products(task, point, None)
-    kinked = has_kink(task, point, first)
+    first, second = gradient_and_products(task, checkpoint, None)
+    kinked = has_kink(task, checkpoint, first)
     gradient, hessian = first.double().cpu(), second.double().cpu()
-    orbit_dim, basis = find_orbit(task, point)
+    orbit_dim, basis = find_orbit(task, checkpoint)
     if basis is not None:
         basis = basis.cpu()
         hessian = hessian - basis.T @ (basis @ hessian)

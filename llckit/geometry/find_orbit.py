@@ -37,7 +37,7 @@ class Orbit(NamedTuple):
     basis: Tensor | None
 
 
-def find_orbit(task: Task, point: Checkpoint) -> Orbit:
+def find_orbit(task: Task, checkpoint: Checkpoint) -> Orbit:
     """The orbit of those symmetries that the model's modules have (`find_symmetries`) and the loss itself has as well.
 
     The loss has a symmetry if ∇L at a random point near w* is orthogonal to all its generators (`violations`). If
@@ -45,7 +45,7 @@ def find_orbit(task: Task, point: Checkpoint) -> Orbit:
 
     Args:
         task: Model and loss.
-        point: w* and the samples.
+        checkpoint: w* and the samples.
 
     Returns:
         The dimension, and the basis up to 3000 parameters.
@@ -53,10 +53,10 @@ def find_orbit(task: Task, point: Checkpoint) -> Orbit:
     small = task.dim <= MAX_BASIS
     if task.layout.indices:
         return Orbit(0, torch.zeros(0, task.dim, dtype=torch.float64) if small else None)
-    weights = task.layout.named(point.weights, {})
+    weights = task.layout.named(checkpoint.weights, {})
     symmetries = [s for s in find_symmetries(task.model, cross_entropy=True) if acts_within(s, weights)]
     if symmetries:
-        moved, gradient = (task.layout.named(vector, {}) for vector in _near(task, point))
+        moved, gradient = (task.layout.named(vector, {}) for vector in _near(task, checkpoint))
         broken = violations(moved, gradient, symmetries)
         symmetries = [s for s, size in zip(symmetries, broken, strict=True) if size <= INVARIANCE[task.dtype]]
     if not small:
@@ -65,10 +65,10 @@ def find_orbit(task: Task, point: Checkpoint) -> Orbit:
     return Orbit(len(basis), basis)
 
 
-def _near(task: Task, point: Checkpoint) -> tuple[Tensor, Tensor]:
+def _near(task: Task, checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     """A random point near w*, and ∇L there."""
-    weights = shaken(point, SHAKE).weights.requires_grad_()
-    batch, _ = next(point.samples.chunks(SAMPLES))
+    weights = shaken(checkpoint, SHAKE).weights.requires_grad_()
+    batch, _ = next(checkpoint.samples.chunks(SAMPLES))
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(task.flat_loss.mean(weights, point.fixed, batch), weights)
+        (gradient,) = torch.autograd.grad(task.flat_loss.mean(weights, checkpoint.fixed, batch), weights)
     return weights.detach(), gradient

@@ -40,23 +40,23 @@ def gradient_gram(model: nn.Module, data: Any, function: LossFunction) -> Tensor
     """
     task = Task(model, data, function)
     with closing(task.samples):
-        point = task.checkpoint()
-        size = point.samples.n * task.dim * point.weights.element_size()
+        checkpoint = task.checkpoint()
+        size = checkpoint.samples.n * task.dim * checkpoint.weights.element_size()
         if size > ROWS_BYTES:
             raise InputError(
-                f"data is {point.samples.n} samples, whose gradients by {task.dim} parameters take "
+                f"data is {checkpoint.samples.n} samples, whose gradients by {task.dim} parameters take "
                 f"{size / 2**30:.1f} GiB; expected at most {ROWS_BYTES / 2**30:.0f} GiB; "
-                f"give {ROWS_BYTES * point.samples.n // size} samples"
+                f"give {ROWS_BYTES * checkpoint.samples.n // size} samples"
             )
         # Each sample is a batch of its own, so that a mean over the batch is its own value.
-        batch = tree_map(lambda x: x.unsqueeze(1), point.samples.gather(torch.arange(point.samples.n)))
+        batch = tree_map(lambda x: x.unsqueeze(1), checkpoint.samples.gather(torch.arange(checkpoint.samples.n)))
         gradient = grad(task.flat_loss.mean)
         with torch.enable_grad():
             if task.flat_loss.vmaps:
-                rows = vmap(gradient, in_dims=(None, None, 0))(point.weights, point.fixed, batch)
+                rows = vmap(gradient, in_dims=(None, None, 0))(checkpoint.weights, checkpoint.fixed, batch)
             else:
-                singles = (tree_map(lambda x, i=i: x[i], batch) for i in range(point.samples.n))
-                rows = torch.stack([gradient(point.weights, point.fixed, single) for single in singles])
+                singles = (tree_map(lambda x, i=i: x[i], batch) for i in range(checkpoint.samples.n))
+                rows = torch.stack([gradient(checkpoint.weights, checkpoint.fixed, single) for single in singles])
     rows = rows.detach().double()
     return rows @ rows.T
 

@@ -15,12 +15,12 @@ NEAR, FAR = 0.01, 0.1  # distances at which gradients are compared with ∇L(w*)
 JUMP = 0.5  # share of the change at FAR that counts as a jump at NEAR; a gradient without a jump has a tenth there
 
 
-def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
+def gradient_and_products(task: Task, checkpoint: Checkpoint, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
     """∇L(w*) and the products ∇²L(w*) v over all samples, by double backward: one graph of ∇L serves all v.
 
     Args:
         task: Model and loss.
-        point: w* and the samples.
+        checkpoint: w* and the samples.
         vectors: The vectors v as rows, shape (k, dim); None takes all unit vectors, k = dim.
 
     Returns:
@@ -29,21 +29,21 @@ def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None)
     Raises:
         InputError: The loss cannot be differentiated twice, or a derivative is not finite.
     """
-    weights = point.weights.detach().requires_grad_()
+    weights = checkpoint.weights.detach().requires_grad_()
     vectors = torch.eye(task.dim).to(weights) if vectors is None else vectors.to(weights)
-    gradient, products = torch.zeros_like(point.weights), torch.zeros_like(vectors)
+    gradient, products = torch.zeros_like(checkpoint.weights), torch.zeros_like(vectors)
     graphs = max(1, min(COLUMNS, len(vectors))) if task.flat_loss.vmaps else 1  # of second derivatives, alive at a time
-    size = max(1, MEMORY // (graphs * max(1, point.bytes_per_sample)))
-    for batch, length in point.samples.chunks(size):
+    size = max(1, MEMORY // (graphs * max(1, checkpoint.bytes_per_sample)))
+    for batch, length in checkpoint.samples.chunks(size):
         # Only the plain kernel of attention can be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            loss = task.flat_loss.mean(weights, point.fixed, batch) * (length / point.samples.n)
+            loss = task.flat_loss.mean(weights, checkpoint.fixed, batch) * (length / checkpoint.samples.n)
             (piece,) = torch.autograd.grad(loss, weights, create_graph=True)
             gradient += piece.detach()
             if not piece.requires_grad:  # a loss linear in the weights, or one that hides its second derivative
-                elsewhere = shaken(point, FAR).weights.requires_grad_()
+                elsewhere = shaken(checkpoint, FAR).weights.requires_grad_()
                 (other,) = torch.autograd.grad(
-                    task.flat_loss.mean(elsewhere, point.fixed, batch) * (length / point.samples.n), elsewhere
+                    task.flat_loss.mean(elsewhere, checkpoint.fixed, batch) * (length / checkpoint.samples.n), elsewhere
                 )
                 if not torch.allclose(other, piece, rtol=1e-3, atol=1e-3 * float(piece.abs().max())):
                     raise InputError(_not_twice_differentiable("its gradient changes, yet has no derivative"))
@@ -58,30 +58,30 @@ def gradient_and_products(task: Task, point: Checkpoint, vectors: Tensor | None)
     return gradient, products
 
 
-def shaken(point: Checkpoint, share: float) -> Checkpoint:
+def shaken(checkpoint: Checkpoint, share: float) -> Checkpoint:
     """The point with its weights moved in a fixed random direction.
 
     Args:
-        point: The point at w*.
+        checkpoint: w* and the samples.
         share: Size of the move: each weight moves by `share` times the root mean square weight times a normal number.
 
     Returns:
-        The moved point.
+        The moved checkpoint.
     """
-    weights = point.weights.detach()
+    weights = checkpoint.weights.detach()
     scale = float(weights.double().square().mean().sqrt()) or 1.0
     noise = torch.randn(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return point.at(weights + share * scale * noise.to(weights))
+    return checkpoint.at(weights + share * scale * noise.to(weights))
 
 
-def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
+def has_kink(task: Task, checkpoint: Checkpoint, gradient: Tensor) -> bool:
     """Whether ∇L jumps at w*, as the gradient of an absolute value does at 0.
 
     A gradient that jumps changes as much near w* as farther away.
 
     Args:
         task: Model and loss.
-        point: w* and the samples.
+        checkpoint: w* and the samples.
         gradient: ∇L(w*).
 
     Returns:
@@ -90,7 +90,7 @@ def has_kink(task: Task, point: Checkpoint, gradient: Tensor) -> bool:
     none = torch.zeros(0, task.dim)
     try:
         near, far = (
-            float((gradient_and_products(task, shaken(point, share), none)[0] - gradient).double().norm())
+            float((gradient_and_products(task, shaken(checkpoint, share), none)[0] - gradient).double().norm())
             for share in (NEAR, FAR)
         )
     except InputError:

@@ -184,10 +184,10 @@ def hessian_rank(
     task = make_task(model, data, loss_fn, double=double)
     task = behavioral_task(task) if gauss_newton else task
     with closing(task.samples):
-        point = task.checkpoint()
+        checkpoint = task.checkpoint()
         if task.dim > MAX_DENSE:
-            return find_rank(task, point, max_bytes=max_bytes, seed=seed, progress=progress)
-        _, hessian = gradient_and_products(task, point, None)
+            return find_rank(task, checkpoint, max_bytes=max_bytes, seed=seed, progress=progress)
+        _, hessian = gradient_and_products(task, checkpoint, None)
     values = torch.linalg.eigvalsh((hessian + hessian.T).double() / 2).cpu()
     return counted(values, TOLERANCE)
 
@@ -240,7 +240,7 @@ def counted(values: Tensor, tolerance: float, method: Method = AllEigenvalues())
 
 def find_rank(
     task: Task,
-    point: Checkpoint,
+    checkpoint: Checkpoint,
     *,
     max_bytes: int = MEMORY,
     seed: int = 0,
@@ -250,7 +250,7 @@ def find_rank(
 
     Args:
         task: Model and loss.
-        point: w* and the samples.
+        checkpoint: w* and the samples.
         max_bytes: Bytes of the vectors kept.
         seed: Seed of the random vectors.
         progress: Whether a bar is shown (on a terminal).
@@ -261,7 +261,7 @@ def find_rank(
     Raises:
         InputError: `max_bytes` holds no four vectors.
     """
-    bytes_each = point.weights.element_size() * task.dim
+    bytes_each = checkpoint.weights.element_size() * task.dim
     block = max(1, min(BLOCK, max_bytes // (16 * bytes_each)))
     size = min(task.dim, max_bytes // bytes_each - 3 * block)  # a block, its image and its remainder beside the basis
     if size < 1:
@@ -271,9 +271,9 @@ def find_rank(
     tolerance = TOLERANCE if task.dtype == torch.float64 else TOLERANCE_FLOAT32
 
     def multiply(rows: Tensor) -> Tensor:
-        return gradient_and_products(task, point, rows)[1]
+        return gradient_and_products(task, checkpoint, rows)[1]
 
-    search = RangeSearch(multiply, point.weights, size, tolerance)
+    search = RangeSearch(multiply, checkpoint.weights, size, tolerance)
     generator = torch.Generator().manual_seed(seed)
     with tqdm(total=size, desc="rank", unit="direction", disable=None if progress else True) as bar:
         missed = search.run(block, generator, bar)

@@ -61,11 +61,10 @@ def estimate_checkpoint(
     depth, _ = depth_below(whole)
     cost = chains * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
     bounds = find_bounds(task, sampled, depth=depth, **at_scale) if is_affordable(sampled, cost) else None
-    verdict = {"diverged": trace.diverged, "is_exact": sampler.is_exact, "rel_tol": trace.rel_tol, "bounds": bounds}
     return LLCEstimate(
         **statistics.shown(),
         depth=depth,
-        outcome=judge(statistics, dim=checkpoint.dim, **verdict),
+        outcome=judge(statistics, trace, dim=checkpoint.dim, is_exact=sampler.is_exact, bounds=bounds),
         loss=checkpoint.user.loss,
         grad_norm=float(checkpoint.user.loss_grad.double().norm()),
         n_beta=scale.n_beta,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -94,8 +95,8 @@ class GradientsReason:
 
 
 @dataclass(frozen=True)
-class Gradients:
-    """One of the four kinds below; alone it is none of them.
+class Gradients(ABC):
+    """What the four kinds below have in common.
 
     Attributes:
         reason: Why gradients are of this kind.
@@ -107,8 +108,9 @@ class Gradients:
     def __str__(self) -> str:
         return self.reason.text if self.reason.cause is Cause.EARLIER else self._words()
 
+    @abstractmethod
     def _words(self) -> str:
-        raise TypeError(f"{type(self).__name__} is no kind of gradients")
+        """The kind and its reason."""
 
     @property
     def batch_size(self) -> int | None:

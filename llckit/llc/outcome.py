@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from llckit.llc.bounds import Bounds
 from llckit.llc.statistics import Z95, Statistics, is_precise
+from llckit.sampling import Trace
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,15 @@ _ADVICE = {
 
 
 def judge(
-    statistics: Statistics,
-    *,
-    dim: int,
-    diverged: bool,
-    is_exact: bool,
-    rel_tol: float | None,
-    bounds: Bounds | None,
-    limits: Limits = LIMITS,
+    statistics: Statistics, trace: Trace, *, dim: int, is_exact: bool, bounds: Bounds | None, limits: Limits = LIMITS
 ) -> Outcome:
     """Decide how an estimate ended; the first of these that holds.
 
     Args:
-        statistics: Of the trace.
+        statistics: What the trace says.
+        trace: The draws: whether a chain diverged, and the relative error that was asked for.
         dim: Number of sampled parameters.
-        diverged: Whether a chain left the finite numbers.
         is_exact: Whether the sampler's draws follow the posterior at any step size.
-        rel_tol: Relative error that was asked for; None if the number of draws was given.
         bounds: Bracket around the LLC; None if it is not known.
         limits: Where verdicts begin.
 
@@ -112,7 +105,7 @@ def judge(
     llc, mcse, virial, error = statistics.llc, statistics.mcse, statistics.virial, 3 * statistics.virial_mcse
     # The virial's surplus is twice what heat adds to all directions. Where no test rejects it, the LLC may hold it all.
     hottest = limits.virial * (1.0 if is_exact else min(1.0, 2 * abs(llc) / dim))
-    if diverged:
+    if trace.diverged:
         return Outcome.DIVERGED
     if llc + Z95 * mcse < 0:
         return Outcome.NOT_A_MINIMUM  # also if chains have not mixed: they fall further, each its own way
@@ -124,6 +117,6 @@ def judge(
         return Outcome.OVERHEATED
     if bounds is not None and bounds.exclude(llc, limits.bracket_mcse * mcse):
         return Outcome.OUTSIDE_BRACKET
-    if rel_tol is not None and not is_precise(llc, mcse, rel_tol):
+    if trace.rel_tol is not None and not is_precise(llc, mcse, trace.rel_tol):
         return Outcome.BUDGET_EXHAUSTED
     return Outcome.CONVERGED

@@ -84,8 +84,7 @@ def choose_for_run(
 
 
 def _key(task: Task, n_beta: float | None, localization: float | None, settings: Settings) -> str:
-    given = settings.sampler
-    sampler = given.name if isinstance(given, Sampler) else "hmc" if settings.batch_size is None else "baoab"
+    auto = "hmc" if settings.batch_size is None else "baoab"  # the key of the choice, made before gradients are chosen
     asked = {
         "version": VERSION,
         "sampled": [*task.layout.shapes],
@@ -93,7 +92,7 @@ def _key(task: Task, n_beta: float | None, localization: float | None, settings:
         "n": task.n,
         "behavioral": task.behavioral,
         **describe_compiling(task),
-        "sampler": sampler,
+        "sampler": settings.sampler.name if isinstance(settings.sampler, Sampler) else auto,
         "batch_size": settings.batch_size,
         "subset": settings.subset,
     }

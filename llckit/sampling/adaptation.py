@@ -104,7 +104,7 @@ def check_step_size(value: object) -> float | None:
         value: As given by the user; None has it found.
 
     Returns:
-        The value as a float, or None.
+        The value, or None.
 
     Raises:
         InputError: Neither None nor a positive number.

@@ -14,7 +14,7 @@ from llckit.posterior import Energy
 from llckit.sampling.adaptation import Steering, StepSize, check_step_size, start_step
 from llckit.sampling.metropolis import keep, kinetic
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 
 PERSISTENCE = 10  # steps that momentum lasts
@@ -94,7 +94,7 @@ def baoab(*, step_size: float | None = None, friction: float | None = None) -> S
     return Sampler(
         name="baoab",
         settings={"step_size": given, "friction": friction},
-        accepts=frozenset({AllSamples, Minibatches}),
+        accepts=frozenset({FullPotential, MinibatchPotential}),
         is_exact=False,
         init=init,
         step=step,

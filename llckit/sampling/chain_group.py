@@ -13,7 +13,7 @@ from torch import Tensor
 from llckit.posterior import LocalPosterior
 from llckit.sampling.jumps import Jumps
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import Minibatches, choose_potential
+from llckit.sampling.potentials import MinibatchPotential, choose_potential
 from llckit.sampling.sampler import Info, Sampler
 
 NOISE_EVERY = 20  # draws from one measurement of the minibatches' noise to the next
@@ -112,7 +112,7 @@ class ChainGroup:
             else None
         )
         self._heated_by = (
-            self._potential if sampler.heat is not None and isinstance(self._potential, Minibatches) else None
+            self._potential if sampler.heat is not None and isinstance(self._potential, MinibatchPotential) else None
         )
         self._last_virial = torch.full_like(posterior.n_beta, torch.nan)
         self._state: Any = sampler.init(weights.repeat(posterior.rows, 1), self._potential, stiffest)

@@ -16,7 +16,7 @@ from llckit.sampling.jumps import Jumps
 from llckit.sampling.metric import Metric
 from llckit.sampling.metropolis import acceptance_of, kinetic, metropolis
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples, EnergiesOnly
+from llckit.sampling.potentials import EnergyPotential, FullPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 from llckit.sampling.trajectory import Trajectory
 
@@ -104,11 +104,11 @@ def hmc(
     if start is not None:
         check_step_size(start.step_size)
     method = _HMC(given, max_leapfrogs, guide, start)
-    plain = {AllSamples} if max_leapfrogs is not None else {AllSamples, Jumps}
+    plain = {FullPotential} if max_leapfrogs is not None else {FullPotential, Jumps}
     return Sampler(
         name="hmc",
         settings={"step_size": given, "max_leapfrogs": max_leapfrogs},
-        accepts=frozenset(plain if guide is None else {EnergiesOnly}),
+        accepts=frozenset(plain if guide is None else {EnergyPotential}),
         is_exact=True,
         init=method.init,
         step=method.step,

@@ -13,7 +13,7 @@ from llckit.posterior import Energy
 from llckit.sampling.adaptation import Steering, StepSize, check_step_size, start_step
 from llckit.sampling.metropolis import kinetic, metropolis
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples
+from llckit.sampling.potentials import FullPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 
 TARGET_ACCEPTANCE = 0.574  # optimal as the dimension grows, Roberts & Rosenthal (JRSS B 60, 1998)
@@ -67,7 +67,7 @@ def mala(*, step_size: float | None = None) -> Sampler:
     return Sampler(
         name="mala",
         settings={"step_size": given},
-        accepts=frozenset({AllSamples}),
+        accepts=frozenset({FullPotential}),
         is_exact=True,
         init=init,
         step=step,

@@ -32,7 +32,7 @@ class PotentialKind(Protocol):
         ...
 
 
-class AllSamples:
+class FullPotential:
     """U of all samples, with its gradient.
 
     Args:
@@ -53,7 +53,7 @@ class AllSamples:
         return info.energy.grad
 
 
-class Minibatches:
+class MinibatchPotential:
     """U estimated from a new minibatch at each call, one for every row.
 
     Args:
@@ -88,7 +88,7 @@ class Minibatches:
         return difference.square().sum(1, dtype=torch.float64).cpu().numpy() / 2
 
 
-class EnergiesOnly:
+class EnergyPotential:
     """U of all samples without its gradient, for trajectories that follow a guide.
 
     Args:
@@ -111,7 +111,7 @@ class EnergiesOnly:
 
 def choose_potential(
     sampler: Sampler, posterior: LocalPosterior, batch_size: int | None, noise: Noise
-) -> AllSamples | Minibatches | EnergiesOnly:
+) -> FullPotential | MinibatchPotential | EnergyPotential:
     """The potential that a run asks for, if the sampler accepts it.
 
     Args:
@@ -126,14 +126,14 @@ def choose_potential(
     Raises:
         InputError: A batch size is given, and the sampler does not accept minibatches.
     """
-    if EnergiesOnly in sampler.accepts:
-        return EnergiesOnly(posterior)
+    if EnergyPotential in sampler.accepts:
+        return EnergyPotential(posterior)
     if batch_size is None:
-        return AllSamples(posterior)
-    if Minibatches not in sampler.accepts:
+        return FullPotential(posterior)
+    if MinibatchPotential not in sampler.accepts:
         why = "compares energies of all samples" if sampler.is_exact else "needs gradients of all samples"
         raise InputError(
             f"batch_size is {batch_size}; expected None, since {sampler.name} {why}; leave it out, use baoab, or leave "
             "the sampler to llckit, which lets minibatches guide"
         )
-    return Minibatches(posterior, batch_size, noise)
+    return MinibatchPotential(posterior, batch_size, noise)

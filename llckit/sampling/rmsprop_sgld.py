@@ -13,7 +13,7 @@ from llckit.errors import InputError
 from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 
 STIFFNESS = 0.2  # ε times the largest curvature, as in sgld
@@ -80,7 +80,7 @@ def rmsprop_sgld(*, step_size: float | None = None, decay: float = 0.99, eps: fl
     return Sampler(
         name="rmsprop_sgld",
         settings={"step_size": given, "decay": decay, "eps": eps},
-        accepts=frozenset({AllSamples, Minibatches, OneByOne}),
+        accepts=frozenset({FullPotential, MinibatchPotential, OneByOne}),
         is_exact=False,
         init=init,
         step=step,

@@ -62,9 +62,9 @@ class Sampler(NamedTuple, Generic[S]):
     Attributes:
         name: Its name in `llckit.sampling.SAMPLERS` and in reports.
         settings: The arguments it was made with, recorded beside results.
-        accepts: What it can take, by type. `AllSamples`, `Minibatches`: the potentials that it can move in.
-            `EnergiesOnly`: it follows a guide, and needs U without its gradient. `Jumps`: chains may also jump between
-            its steps; its state then has their `energy`. `OneByOne`: each chain may be moved alone.
+        accepts: What it can take, by type. `FullPotential`, `MinibatchPotential`: the potentials that it can move in.
+            `EnergyPotential`: it follows a guide, and needs U without its gradient. `Jumps`: chains may also jump
+            between its steps; its state then has their `energy`. `OneByOne`: each chain may be moved alone.
         is_exact: Whether draws follow the posterior at any step size.
         init: (weights, potential, curvature) -> State; curvature() gives the largest curvature of U at w*, at a cost.
         step: (State, Potential, Noise) -> (State, Info).

@@ -12,7 +12,7 @@ from torch import Tensor
 from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 
 STIFFNESS = 0.2  # ε times the largest curvature: the stiffest direction is then 5 % too warm
@@ -58,7 +58,7 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     return Sampler(
         name="sgld",
         settings={"step_size": given},
-        accepts=frozenset({AllSamples, Minibatches, OneByOne}),
+        accepts=frozenset({FullPotential, MinibatchPotential, OneByOne}),
         is_exact=False,
         init=init,
         step=step,

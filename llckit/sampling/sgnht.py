@@ -14,7 +14,7 @@ from llckit.errors import InputError
 from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 from llckit.sampling.sampler import Info, Potential, Sampler
 
 STIFFNESS = 0.1  # ε² times the largest curvature: that direction is 2.5 % warmer than flat ones
@@ -75,7 +75,7 @@ def sgnht(*, step_size: float | None = None, diffusion: float = 0.01) -> Sampler
     return Sampler(
         name="sgnht",
         settings={"step_size": given, "diffusion": a},
-        accepts=frozenset({AllSamples, Minibatches, OneByOne}),
+        accepts=frozenset({FullPotential, MinibatchPotential, OneByOne}),
         is_exact=False,
         init=init,
         step=step,

@@ -17,6 +17,7 @@ from llckit.toys import (
     two_layer_llc,
     two_layer_point,
 )
+from tests.cases import OnceDifferentiable
 from tests.geometry.nets import NO_DATA, Vector, normal, own_teacher, squared_error, two_layers, without_unit
 
 
@@ -199,21 +200,9 @@ def test_attention_can_be_differentiated_twice():
     assert box.rank == box.dim - 9 - 3
 
 
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, w):
-        ctx.save_for_backward(w)
-        return w.square()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        return 2 * grad * ctx.saved_tensors[0]
-
-
 def test_once_differentiable_loss_is_refused():
     with pytest.raises(InputError, match="cannot be differentiated twice"):
-        bracket(Vector([1.0, 2.0]), NO_DATA, lambda m, b: Once.apply(m.w).square().sum())
+        bracket(Vector([1.0, 2.0]), NO_DATA, lambda m, b: OnceDifferentiable.apply(m.w).square().sum())
 
 
 @pytest.mark.parametrize("n_beta", [0, -1, float("nan"), float("inf")])
@@ -259,7 +248,7 @@ def test_at_a_kink_the_upper_end_is_the_whole_codimension():
 def test_a_loss_that_hides_its_second_derivative_is_refused():
     data = torch.randn(20, 3), torch.randn(20, 1)
     with pytest.raises(InputError, match="has no derivative"):
-        bracket(nn.Linear(3, 1), data, lambda model, batch: Once.apply(model(batch[0]) - batch[1]).mean())
+        bracket(nn.Linear(3, 1), data, lambda model, batch: OnceDifferentiable.apply(model(batch[0]) - batch[1]).mean())
 
 
 def test_a_saddle_is_noticed():

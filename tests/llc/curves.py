@@ -6,6 +6,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc.cache import Cache
+from tests.cases import mean_squared_error
 
 QUICK = {"num_chains": 2, "num_burnin": 5, "num_draws": 8, "progress": False}
 
@@ -14,11 +15,7 @@ def inputs():
     return torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
 
 
-def squared(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
-
-
-def make_task(loss=squared):
+def make_task(loss=mean_squared_error):
     return lk.Task(nn.Linear(3, 2), (inputs(), inputs()[:, :2]), loss)
 
 

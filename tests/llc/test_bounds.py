@@ -13,6 +13,7 @@ from llckit.llc import LLCEstimate
 from llckit.llc import estimate_checkpoint as unit
 from llckit.llc.bounds import Bounds, find_bounds, is_affordable
 from llckit.toys import LinearNet, Monomial, Quadratic, matrix_loss, potential_loss, quadratic_energy, two_layer_point
+from tests.cases import OnceDifferentiable
 
 DATA = (torch.zeros(1000, 1),)
 FIXED = {"n_beta": 1000.0, "localization": 1.0, "progress": False}
@@ -191,20 +192,8 @@ def test_of_a_behavioral_task_too():
     assert found.outcome.trusted
 
 
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, w):
-        ctx.save_for_backward(w)
-        return w.square()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        return 2 * grad * ctx.saved_tensors[0]
-
-
 def test_without_second_derivatives_there_is_none():
-    found = estimate(lambda w: Once.apply(w).square().sum(), [0.0, 0.0])
+    found = estimate(lambda w: OnceDifferentiable.apply(w).square().sum(), [0.0, 0.0])
     assert found.bracket is found.lower_finite is found.bracket_margin is None
     assert found.outcome is not lk.Outcome.OUTSIDE_BRACKET
 

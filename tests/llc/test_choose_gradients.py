@@ -23,13 +23,10 @@ from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Guided, Minibat
 from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.llc.settings import Settings
 from llckit.toys import Quadratic, potential_loss
+from tests.cases import squared_error
 
 N, DIM = 6000, 5
 SCALE = Scale(N / math.log(N), 0.1, ScaleReason(NBetaRule.GIVEN, LocalizationRule.GIVEN))
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 def regression(noise, n=N, dim=DIM, outputs=1):

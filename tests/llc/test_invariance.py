@@ -15,14 +15,11 @@ from torch.func import functional_call, jacrev
 
 import llckit as lk
 from llckit.toys import LinearNet, Monomial, Quadratic, deepest_point, matrix_loss, potential_loss
+from tests.cases import mean_squared_error
 
 N_BETA = 1000.0
 INPUTS = torch.randn(60, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 POPULATION = (torch.zeros(1000, 1),)
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
 
 
 def mlp(activation):
@@ -58,8 +55,8 @@ def test_a_permutation_of_hidden_units_changes_nothing(activation):
         moved.get_parameter("2.weight").copy_(net.get_parameter("2.weight")[:, order])
     data = data_of(activation)
     torch.testing.assert_close(moved(INPUTS), data[1])
-    a = estimate(net, data, squared_error)
-    b = estimate(moved, data, squared_error, seed=1)
+    a = estimate(net, data, mean_squared_error)
+    b = estimate(moved, data, mean_squared_error, seed=1)
     assert abs(z_score(a, b)) <= 3
     assert a.llc > 3
 
@@ -125,7 +122,7 @@ def test_rescaled_units_compute_the_same():
 @functools.cache
 def at_scale(factor, n_beta=N_BETA):
     settings = {"num_burnin": 100, "num_draws": 220, "seed": round(100 * factor), "n_beta": n_beta}
-    return estimate(rescaled(factor), data_of(nn.ReLU), squared_error, **settings)
+    return estimate(rescaled(factor), data_of(nn.ReLU), mean_squared_error, **settings)
 
 
 @pytest.mark.parametrize("factor", [1e-2, 1.0, 1e2])
@@ -169,8 +166,8 @@ def test_under_an_invariant_localiser_rescaling_changes_nothing():
     data = data_of(nn.ReLU)
     plain, large = Balanced(mlp(nn.ReLU)), Balanced(rescaled(100.0))
     torch.testing.assert_close(large(INPUTS), data[1])
-    a = estimate(plain, data, squared_error)
-    b = estimate(large, data, squared_error, seed=1)
+    a = estimate(plain, data, mean_squared_error)
+    b = estimate(large, data, mean_squared_error, seed=1)
     assert abs(z_score(a, b)) <= 3
     assert abs(at_scale(1e2).llc / b.llc - 1) > 0.3, "where the isotropic one sees another number"
 

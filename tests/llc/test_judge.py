@@ -11,6 +11,7 @@ from llckit.llc import LIMITS
 from llckit.llc.bounds import Bounds
 from llckit.llc.outcome import judge
 from llckit.llc.statistics import Z95, Statistics
+from llckit.sampling import Trace
 
 GOOD = Statistics(
     llc=10.0,
@@ -28,12 +29,25 @@ GOOD = Statistics(
     ess=1000.0,
     heat=0.0,
 )
+NO_DRAWS = np.empty((0, 4))
+TRACE = Trace(
+    *4 * [NO_DRAWS],
+    grad_evals=0,
+    num_burnin=0,
+    step_size=0.1,
+    turning_length=0.0,
+    scale_ratio=1.0,
+    rel_tol=0.02,
+    diverged=False,
+    heat=np.zeros(4),
+)
 BOUNDS = Bounds(lower=8.0, upper=12.0, lower_finite=8.0, below=0.0, above=0.0)
 
 
 def verdict(*, diverged=False, is_exact=True, rel_tol=0.02, bounds=BOUNDS, dim=100, **changes):
     statistics = dataclasses.replace(GOOD, **changes)
-    return judge(statistics, dim=dim, diverged=diverged, is_exact=is_exact, rel_tol=rel_tol, bounds=bounds)
+    trace = dataclasses.replace(TRACE, diverged=diverged, rel_tol=rel_tol)
+    return judge(statistics, trace, dim=dim, is_exact=is_exact, bounds=bounds)
 
 
 def test_what_is_good_has_converged():

@@ -6,18 +6,15 @@ import torch
 from torch import nn
 
 import llckit as lk
+from tests.cases import mean_squared_error
 
 QUICK = {"n_beta": 20.0, "num_chains": 2, "num_burnin": 5, "num_draws": 8, "progress": False}
-
-
-def squared(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
 
 
 def problem():
     torch.manual_seed(0)
     x = torch.randn(50, 3)
-    return nn.Linear(3, 2), (x, x[:, :2]), squared
+    return nn.Linear(3, 2), (x, x[:, :2]), mean_squared_error
 
 
 def test_a_task_gives_what_its_parts_give():
@@ -44,7 +41,9 @@ def test_a_profile_of_a_task():
     np.testing.assert_array_equal(alone.llc, parts.llc)
 
 
-@pytest.mark.parametrize("given", [{"data": torch.ones(5, 3)}, {"loss_fn": squared}, {"n": 5}, {"device": "cpu"}])
+@pytest.mark.parametrize(
+    "given", [{"data": torch.ones(5, 3)}, {"loss_fn": mean_squared_error}, {"n": 5}, {"device": "cpu"}]
+)
 def test_what_a_task_holds_is_not_given_again(given):
     (name,) = given
     with pytest.raises(lk.InputError, match=rf"^{name} given beside a Task; expected the Task alone"):
@@ -52,7 +51,8 @@ def test_what_a_task_holds_is_not_given_again(given):
 
 
 @pytest.mark.parametrize(
-    ("given", "missing"), [([], "data and loss_fn"), ([torch.ones(5, 3)], "loss_fn"), ([None, squared], "data")]
+    ("given", "missing"),
+    [([], "data and loss_fn"), ([torch.ones(5, 3)], "loss_fn"), ([None, mean_squared_error], "data")],
 )
 def test_what_is_missing_is_named(given, missing):
     with pytest.raises(lk.InputError, match=rf"^{missing} missing; expected a Task, or model, data and loss_fn"):

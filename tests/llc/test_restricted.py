@@ -8,6 +8,7 @@ from torch import nn
 
 import llckit as lk
 from llckit.toys import LinearNet, deep_linear_llc, deepest_point, matrix_loss
+from tests.cases import squared_error
 
 N_BETA, GAMMA = 1000.0, 1.0
 QUICK = {"n_beta": N_BETA, "localization": GAMMA, "num_chains": 32, "num_draws": 200, "progress": False}
@@ -17,10 +18,6 @@ def quadratic_llc(curvatures):
     """½ Σ th/(th + γ), the exact value where the loss is quadratic."""
     stiffness = N_BETA * curvatures
     return float(0.5 * (stiffness / (stiffness + GAMMA)).sum())
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 @pytest.mark.parametrize("layer", [0, 1])

@@ -7,12 +7,9 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import Spectrogram, read_curve
+from tests.cases import mean_squared_error
 
 QUICK = {"num_chains": 2, "num_burnin": 4, "num_draws": 8, "progress": False}
-
-
-def squared(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
 
 
 @pytest.fixture
@@ -26,7 +23,7 @@ def store(tmp_path):
 @pytest.fixture
 def task():
     inputs = torch.randn(40, 3)
-    return lk.Task(nn.Linear(3, 2), (inputs, inputs[:, :2]), squared)
+    return lk.Task(nn.Linear(3, 2), (inputs, inputs[:, :2]), mean_squared_error)
 
 
 def test_cells_are_those_of_the_single_curves(store, task):

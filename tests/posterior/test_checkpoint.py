@@ -6,13 +6,10 @@ from torch import nn
 
 import llckit as lk
 from llckit.posterior import FlatLoss, Guide, LocalPosterior, behavioral_task, checkpoint
+from tests.cases import squared_error
 
 N = 24
 SCALE = {"n_beta": 20.0, "localization": 1.0}
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 def small_task():

@@ -15,6 +15,7 @@ from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.llc.settings import Settings
 from llckit.posterior import LocalPosterior, compiling, load_reference, replay
 from llckit.posterior.compiling import Compiler
+from tests.cases import squared_error
 
 N, ROWS, CALLS = 12, 3, 3
 FILE = """
@@ -74,10 +75,6 @@ class Counting(nn.Module):
     def forward(self, x):
         self.steps += 1
         return torch.relu_(self.net(x) + 0.1)
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 def small_task(model=None, **options):

@@ -8,6 +8,7 @@ from torch import nn
 
 from llckit import Task
 from llckit.posterior import flat_loss
+from tests.cases import squared_error
 
 N = 12
 
@@ -25,10 +26,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.scale * self.last(torch.tanh(self.frozen(torch.tanh(self.first(x)))))
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 @pytest.fixture

@@ -6,16 +6,9 @@ from torch import nn
 
 from llckit import InputError, Task
 from llckit.posterior import Guide, LocalPosterior, behavioral_task
+from tests.cases import cross_entropy, mean_squared_error
 
 N, T, GAMMA = 24, 50.0, 0.5
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)
-
-
-def cross_entropy(model, batch):
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
 def made(model, targets, loss_fn):
@@ -28,7 +21,7 @@ def made(model, targets, loss_fn):
 
 def noisy_regression():
     torch.manual_seed(0)
-    return made(nn.Linear(3, 2), 5 * torch.randn(N, 2, dtype=torch.float64), squared_error)
+    return made(nn.Linear(3, 2), 5 * torch.randn(N, 2, dtype=torch.float64), mean_squared_error)
 
 
 def of(indices):
@@ -68,7 +61,7 @@ def test_its_gradient_is_that_of_its_potential():
 def test_a_behavioral_task_guides_itself():
     _, posterior, _ = noisy_regression()
     task = behavioral_task(
-        Task(nn.Linear(3, 2).double(), (torch.randn(N, 3).double(), torch.randn(N, 2).double()), squared_error)
+        Task(nn.Linear(3, 2).double(), (torch.randn(N, 3).double(), torch.randn(N, 2).double()), mean_squared_error)
     )
     posterior = LocalPosterior(task.checkpoint(), n_beta=T, localization=GAMMA, rows=2)
     moved = posterior.checkpoint.weights + torch.randn(2, posterior.dim, dtype=torch.float64)

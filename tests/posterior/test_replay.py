@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from llckit import Task, behavioral_task
 from llckit.posterior import LocalPosterior, replay
 from llckit.posterior.trees import leaves
+from tests.cases import squared_error
 
 N, ROWS, CALLS = 12, 3, 3
 
@@ -64,10 +65,6 @@ class Inplace(nn.Module):
 
 def mlp():
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
-
-
-def squared_error(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
 
 
 def cross_entropy(model, batch):

@@ -3,10 +3,7 @@ import torch
 from torch import nn
 
 import llckit as lk
-
-
-def squared(model, batch):
-    return (model(batch[0]) - batch[1]).square().sum(1)
+from tests.cases import mean_squared_error, squared_error
 
 
 def net():
@@ -36,8 +33,8 @@ def gradient(task):
 )
 def test_the_restricted_gradient_is_part_of_the_whole(params, dim, where):
     model, samples = net(), data()
-    whole = lk.Task(model, samples, squared)
-    for restricted in (lk.Task(model, samples, squared, params=params), whole.restricted(params)):
+    whole = lk.Task(model, samples, squared_error)
+    for restricted in (lk.Task(model, samples, squared_error, params=params), whole.restricted(params)):
         assert restricted.dim == dim
         assert restricted.flat_loss.vmaps
         torch.testing.assert_close(gradient(restricted), gradient(whole)[list(where)])
@@ -49,7 +46,7 @@ def test_the_restricted_gradient_is_part_of_the_whole(params, dim, where):
 
 
 def test_rows_one_by_one_agree():
-    task = lk.Task(net(), data(), squared, params={"0.bias": torch.tensor([True, False, True, False])})
+    task = lk.Task(net(), data(), squared_error, params={"0.bias": torch.tensor([True, False, True, False])})
     batched = gradient(task)
     task.flat_loss.vmaps = False
     torch.testing.assert_close(gradient(task), batched)
@@ -59,11 +56,11 @@ def test_a_tied_parameter_goes_by_each_of_its_names():
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     model[1].weight = model[0].weight
     inputs = torch.randn(20, 3)
-    assert lk.Task(model, (inputs, inputs), squared, params="1.weight").dim == 9
+    assert lk.Task(model, (inputs, inputs), squared_error, params="1.weight").dim == 9
 
 
 def test_restricting_a_restricted_task():
-    task = lk.Task(net(), data(), squared, params=["0.*"])
+    task = lk.Task(net(), data(), squared_error, params=["0.*"])
     assert task.restricted("0.bias").dim == 4
     with pytest.raises(
         lk.InputError, match=r"2\.weight.* fits no parameter that trains; expected some of 0\.weight, 0\.bias"
@@ -104,12 +101,12 @@ def test_half_of_a_quadratic_has_half_of_its_coefficient():
 )
 def test_wrong_selections(params, message):
     with pytest.raises(lk.InputError, match=message):
-        lk.Task(net(), data(), squared, params=params)
+        lk.Task(net(), data(), squared_error, params=params)
 
 
 def test_restrictions_add_up():
     mask = torch.tensor([[True, False, True], [False, False, True]])
-    task = lk.Task(nn.Linear(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square, params={"weight": mask})
+    task = lk.Task(nn.Linear(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_squared_error, params={"weight": mask})
     assert task.restricted("weight").layout.indices["weight"].tolist() == [0, 2, 5]
     second = task.restricted({"weight": torch.tensor([[True, True, False], [False, False, True]])})
     assert second.layout.indices["weight"].tolist() == [0, 5]
@@ -126,10 +123,6 @@ class Keeping(nn.Linear):
 
 
 def test_a_model_that_keeps_its_activations_can_be_restricted():
-    task = lk.Task(Keeping(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_square)
+    task = lk.Task(Keeping(3, 2), (torch.randn(9, 3), torch.randn(9, 2)), mean_squared_error)
     assert task.flat_loss.vmaps
     assert task.restricted("weight").dim == 6
-
-
-def mean_square(model, batch):
-    return (model(batch[0]) - batch[1]).square().mean(1)

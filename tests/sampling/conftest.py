@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from llckit.sampling import SAMPLERS, Sampler
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.jumps import Jumps
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 
 T, GAMMA = 2.0, 2.0
 H = np.array([4.0, 2.0, 1.0, 0.5])
@@ -135,7 +135,7 @@ def free_rmsprop(b=0.9, eps=0.5):
 TABLE = [
     Row(
         "hmc",
-        accepts={AllSamples, Jumps},
+        accepts={FullPotential, Jumps},
         is_exact=True,
         finds_step=True,
         step_size=0.2,
@@ -148,7 +148,7 @@ TABLE = [
     ),
     Row(
         "mala",
-        accepts={AllSamples},
+        accepts={FullPotential},
         is_exact=True,
         finds_step=True,
         step_size=0.05,
@@ -160,7 +160,7 @@ TABLE = [
     ),
     Row(
         "baoab",
-        accepts={AllSamples, Minibatches},
+        accepts={FullPotential, MinibatchPotential},
         finds_step=True,
         step_size=0.1,
         first_step=lambda k: 0.5 * k**-0.5,
@@ -186,7 +186,7 @@ TABLE = [
     ),
     Row(
         "sgld",
-        accepts={AllSamples, Minibatches, OneByOne},
+        accepts={FullPotential, MinibatchPotential, OneByOne},
         step_size=0.02,
         first_step=lambda k: 0.2 / k,
         laws=[
@@ -197,7 +197,7 @@ TABLE = [
     ),
     Row(
         "rmsprop_sgld",
-        accepts={AllSamples, Minibatches, OneByOne},
+        accepts={FullPotential, MinibatchPotential, OneByOne},
         step_size=0.005,
         first_step=lambda k: 0.2 / k,
         laws=[
@@ -226,7 +226,7 @@ TABLE = [
     ),
     Row(
         "sgnht",
-        accepts={AllSamples, Minibatches, OneByOne},
+        accepts={FullPotential, MinibatchPotential, OneByOne},
         step_size=0.05,
         first_step=lambda k: (0.1 / k) ** 0.5,
         laws=[

@@ -9,7 +9,7 @@ from llckit.errors import InputError
 from llckit.sampling import SAMPLERS, FixedDraws, Noise, chain_group, is_made_from_settings, sample
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.jumps import Jumps
-from llckit.sampling.potentials import AllSamples, Minibatches
+from llckit.sampling.potentials import FullPotential, MinibatchPotential
 
 ARRAYS = ("excess", "distance2", "virial", "acceptance")
 
@@ -34,14 +34,14 @@ def test_what_a_sampler_says_of_itself(row):
     assert sampler.name == row.name
     assert sampler.accepts == row.accepts
     assert sampler.is_exact == row.is_exact
-    assert AllSamples in sampler.accepts
+    assert FullPotential in sampler.accepts
     if sampler.is_exact:  # a Metropolis test needs the same potential twice
-        assert Minibatches not in sampler.accepts
+        assert MinibatchPotential not in sampler.accepts
     if OneByOne in sampler.accepts:  # nothing is pooled over chains
         assert not row.finds_step
         assert Jumps not in sampler.accepts
     if sampler.heat is not None:
-        assert Minibatches in sampler.accepts
+        assert MinibatchPotential in sampler.accepts
         assert sampler.heat(0.1, 0.0) == 0
         assert sampler.heat(0.1, 2.0) > sampler.heat(0.1, 1.0) > 0
     assert is_made_from_settings(sampler)
@@ -103,7 +103,7 @@ def test_a_row_is_the_same_in_any_number_of_rows(row, batch_size, potential):
         target = potential(lambda w: w.pow(4).sum(), torch.ones(3), rows=rows, spread=0.3, n_beta=5.0, localization=1.0)
         return sample(target, fixed(row), num_burnin=5, stopping=FixedDraws(20, 10_000), batch_size=batch_size)
 
-    if batch_size is not None and Minibatches not in row.accepts:
+    if batch_size is not None and MinibatchPotential not in row.accepts:
         with pytest.raises(InputError, match=f"^batch_size is 4; expected None, since {row.name} "):
             run(2)
         return
@@ -149,7 +149,7 @@ def test_the_first_step_comes_from_the_curvature(row, posterior):
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_chains_of_a_large_model_may_be_moved_one_at_a_time(row, batch_size, quadratic, monkeypatch):
     """The numbers are those of chains that move together; each has its own nβ and γ."""
-    if Minibatches not in row.accepts:
+    if MinibatchPotential not in row.accepts:
         batch_size = None
     n_beta, localization = torch.tensor([1.0, 10.0, 3.0, 0.1]), torch.tensor([2.0, 1.0, 0.0, 9.0])
     posterior = quadratic([1.0, 0.3, 0.0], spread=0.1, rows=4, n_beta=n_beta, localization=localization)
@@ -215,7 +215,7 @@ def test_an_estimate(row, batch_size):
             localization=1.0,
         )
 
-    if batch_size is not None and Minibatches not in row.accepts:
+    if batch_size is not None and MinibatchPotential not in row.accepts:
         with pytest.raises(InputError, match=f"batch_size is 16; expected None, since {row.name} "):
             estimate()
         return

@@ -8,14 +8,11 @@ import pytest
 import torch
 
 from llckit.sampling import FixedDraws, Noise, hmc, mcse_mean, sample
+from tests.cases import near
 
 H = torch.tensor([4.0, 1.0, 0.1, 0.0], dtype=torch.float64)
 T, GAMMA = 100.0, 2.0
 K = T * H + GAMMA
-
-
-def near(draws, expected):
-    return float(draws.mean()) == pytest.approx(expected, abs=4 * mcse_mean(draws))
 
 
 def test_hmc_samples_a_quadratic_exactly(quadratic):

@@ -4,12 +4,9 @@ import pytest
 import torch
 
 from llckit.sampling import FixedDraws, baoab, mcse_mean, rmsprop_sgld, sample, sgld, sgnht
+from tests.cases import near
 
 T, GAMMA = 100.0, 2.0
-
-
-def near(draws, expected):
-    return float(draws.mean()) == pytest.approx(expected, abs=4 * mcse_mean(draws))
 
 
 @pytest.mark.parametrize("stiffness", [0.2, 1.0, 2.5])
