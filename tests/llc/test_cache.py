@@ -7,7 +7,8 @@ import pytest
 
 import llckit as lk
 from llckit.llc import kept_curves
-from tests.llc.curves import QUICK, assert_same, how_found, make_task, squared
+from tests.cases import mean_squared_error
+from tests.llc.curves import QUICK, assert_same, how_found, make_task
 
 
 def test_damaged_results_are_computed_again(store, calls):
@@ -45,7 +46,7 @@ def test_the_kept_curve_is_the_last_one_asked_for(store):
 
 def test_two_losses_make_two_curves(store):
     lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
-    ten = make_task(lambda m, b: 10 * squared(m, b))
+    ten = make_task(lambda m, b: 10 * mean_squared_error(m, b))
     tenfold = lk.estimate_curve(store, ten, steps=[0, 10], n_beta=2.0, localization=1.0, **QUICK)
     assert_same(kept_curves(store)[False], tenfold)
 

@@ -9,7 +9,8 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import kept_curves
-from tests.llc.curves import QUICK, assert_same, inputs, make_task, squared
+from tests.cases import mean_squared_error
+from tests.llc.curves import QUICK, assert_same, inputs, make_task
 
 curves = sys.modules["llckit.llc.estimate_curve"]  # the package has the function of that name
 
@@ -69,7 +70,9 @@ def test_a_point_does_not_depend_on_its_neighbours(store):
     whole = lk.estimate_curve(store, make_task(), n_beta=10.0, localization=1.0, **QUICK)
     model = nn.Linear(3, 2)
     model.load_state_dict(store.load(20))
-    alone = lk.estimate_llc(model, (inputs(), inputs()[:, :2]), squared, n_beta=10.0, localization=1.0, **QUICK)
+    alone = lk.estimate_llc(
+        model, (inputs(), inputs()[:, :2]), mean_squared_error, n_beta=10.0, localization=1.0, **QUICK
+    )
     assert alone.llc == whole.llc[2]
 
 
@@ -82,12 +85,12 @@ def test_other_settings_are_other_results(store, calls, change):
 
 def test_an_edited_loss_is_noticed_even_where_its_value_is_the_same(store, calls):
     lk.estimate_curve(store, make_task(), localization=1.0, **QUICK)
-    lk.estimate_curve(store, make_task(lambda m, b: squared(m, b) + 1), localization=1.0, **QUICK)
+    lk.estimate_curve(store, make_task(lambda m, b: mean_squared_error(m, b) + 1), localization=1.0, **QUICK)
     assert len(calls) == 6  # another L(w*), the same gradient
 
     def tilted(model, batch):
         """Doubled gradient, the same value."""
-        loss = squared(model, batch)
+        loss = mean_squared_error(model, batch)
         return 2 * loss - loss.detach()
 
     lk.estimate_curve(store, make_task(tilted), localization=1.0, **QUICK)
@@ -136,7 +139,7 @@ def test_wrong_input_is_refused_before_any_work(store, calls, tmp_path):
 def test_other_data_are_noticed_where_the_behavioral_loss_is_zero_all_the_same(store, calls):
     task = lk.behavioral_task(make_task())
     lk.estimate_curve(store, task, localization=1.0, n_beta=10, **QUICK)
-    other = lk.Task(nn.Linear(3, 2), (inputs() + 1, inputs()[:, :2]), squared)
+    other = lk.Task(nn.Linear(3, 2), (inputs() + 1, inputs()[:, :2]), mean_squared_error)
     lk.estimate_curve(store, lk.behavioral_task(other), localization=1.0, n_beta=10, **QUICK)
     assert len(calls) == 6
 
