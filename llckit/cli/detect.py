@@ -19,6 +19,7 @@ __all__ = ["add_detect_command"]
 # What is said about the estimates of each of these outcomes, before transitions are looked for in them.
 DOUBTS = {
     Outcome.NOT_A_MINIMUM: "are no LLC (w* is no minimum; see llckit estimate --behavioral) and left out",
+    Outcome.SCALE_DEPENDENT: "depend on their scale: compare them with each other, but take none for the LLC",
     Outcome.NOT_MIXED: "have error bars that are too small, since their chains have not mixed",
     Outcome.NOT_SPREAD: "see a part of the neighbourhood only, since flat directions have not been explored",
     Outcome.OVERHEATED: "are too high, since their chains are too hot",

@@ -19,7 +19,7 @@ from llckit.posterior import Checkpoint, Task
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
-VERSION = 10  # of the estimator: raise it where the same settings would give other numbers
+VERSION = 11  # of the estimator: raise it where the same settings would give other numbers
 FOLDER = "estimates"  # inside the store's folder; beside an exported store, its name comes first
 
 

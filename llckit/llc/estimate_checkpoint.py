@@ -8,7 +8,7 @@ from llckit.llc.bounds import find_bounds, is_affordable
 from llckit.llc.gradients import Gradients
 from llckit.llc.how_found import HowFound
 from llckit.llc.llc_estimate import LLCEstimate
-from llckit.llc.outcome import judge
+from llckit.llc.outcome import judge, judge_scale
 from llckit.llc.scale import Scale
 from llckit.llc.settings import Settings
 from llckit.llc.statistics import Statistics
@@ -61,10 +61,11 @@ def estimate_checkpoint(
     depth, _ = depth_below(whole)
     cost = chains * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
     bounds = find_bounds(task, sampled, depth=depth, **at_scale) if is_affordable(sampled, cost) else None
+    outcome = judge(statistics, trace, dim=checkpoint.dim, is_exact=sampler.is_exact, bounds=bounds)
     return LLCEstimate(
         **statistics.shown(),
         depth=depth,
-        outcome=judge(statistics, trace, dim=checkpoint.dim, is_exact=sampler.is_exact, bounds=bounds),
+        outcome=judge_scale(outcome, statistics.llc, statistics.leans) if scale.reason.was_searched else outcome,
         loss=checkpoint.user.loss,
         grad_norm=float(checkpoint.user.loss_grad.double().norm()),
         n_beta=scale.n_beta,
@@ -79,6 +80,7 @@ def estimate_checkpoint(
             behavioral=task.behavioral,
             compiled=task.compiler is not None,
         ),
+        grad_evals_total=trace.grad_evals,
         trace=trace,
         bracket=None if bounds is None else bounds.bracket,
         lower_finite=None if bounds is None else bounds.lower_finite,

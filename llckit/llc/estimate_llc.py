@@ -74,7 +74,7 @@ def estimate_llc(
         compile: Whether to compile gradients of small models: faster in long runs, rounded otherwise (see `Task`).
         progress: Whether a bar is shown (on a terminal).
         observe: Functions of the model that give a number, by name, evaluated at every draw (`estimate.observed`).
-        on_failure: "raise" turns every outcome but converged and budget exhausted into an `EstimationError`.
+        on_failure: "raise" turns every outcome that is not trusted into an `EstimationError` (see `Outcome.trusted`).
 
     Returns:
         The estimate, its error and outcome; `how_found` says what was chosen, and why.

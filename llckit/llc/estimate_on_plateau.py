@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.gradients import Gradients
 from llckit.llc.llc_estimate import LLCEstimate
-from llckit.llc.outcome import Outcome
+from llckit.llc.outcome import Outcome, judge_scale
 from llckit.llc.scale import Scale
 from llckit.llc.scale_reason import LadderEnd, NBetaRule
 from llckit.llc.settings import Settings
@@ -114,10 +114,11 @@ class _Search:
         self._settings = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, STEADY))
         self._task, self._checkpoint, self._scale, self._gradients = task, checkpoint, scale, gradients
         self._progress, self._observe = progress, observe
+        self._grad_evals = 0
         self.first = self._estimate(scale, self._settings)
 
     def _estimate(self, scale: Scale, settings: Settings) -> LLCEstimate:
-        return estimate_checkpoint(
+        found = estimate_checkpoint(
             self._task,
             self._checkpoint,
             scale,
@@ -126,6 +127,8 @@ class _Search:
             progress=self._progress,
             observe=self._observe,
         )
+        self._grad_evals += found.grad_evals_total
+        return found
 
     def _rung(self, factors: tuple[float, float], decade: int) -> LLCEstimate:
         n_beta, gamma = (factor**decade for factor in factors)
@@ -178,9 +181,12 @@ class _Search:
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         is_exhausted = estimate.outcome is Outcome.BUDGET_EXHAUSTED
         is_enough = is_exhausted and is_precise(estimate.llc, estimate.mcse, self._rel_tol)
+        outcome = Outcome.CONVERGED if is_enough else estimate.outcome
+        is_flat = found["n_beta"] is NBetaRule.PLATEAU  # in γ too, or λ̂ ∝ k/(k + γ), k ∝ nβ, would not be flat in nβ
         return dataclasses.replace(
             estimate,
-            outcome=Outcome.CONVERGED if is_enough else estimate.outcome,
+            outcome=outcome if is_flat else judge_scale(outcome, estimate.llc, estimate.leans),
+            grad_evals_total=self._grad_evals,
             how_found=dataclasses.replace(estimate.how_found, reason=dataclasses.replace(self._scale.reason, **found)),
         )
 

@@ -50,6 +50,7 @@ class LLCEstimate:
         n_beta: nβ.
         localization: γ.
         how_found: Sampler, counts, step size, and the reasons for nβ, γ and the gradients.
+        grad_evals_total: Gradients per chain of everything that was done for this number, other scales included.
         trace: Every draw; None if the estimate was read back from a store.
         bracket: ½ rank ∇²L(w*) and ½ (dim − dimension of the symmetry orbit), between which λ lies if w* is a minimum
             (see `llckit.bracket`). None above 512 parameters, if the Hessian would cost more than a tenth of the
@@ -78,6 +79,7 @@ class LLCEstimate:
     n_beta: float
     localization: float
     how_found: HowFound
+    grad_evals_total: int
     trace: Trace | None = field(repr=False, compare=False)
     bracket: tuple[float, float] | None = None
     lower_finite: float | None = None
@@ -87,6 +89,14 @@ class LLCEstimate:
     def interval(self) -> tuple[float, float]:
         """95 % interval, λ̂ ± 1.96 mcse."""
         return self.llc - Z95 * self.mcse, self.llc + Z95 * self.mcse
+
+    @property
+    def leans(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The sensitivities to nβ and to γ, each with its standard error."""
+        return (
+            (self.sensitivity_n_beta, self.sensitivity_n_beta_mcse),
+            (self.sensitivity_localization, self.sensitivity_localization_mcse),
+        )
 
     @property
     def bracket_lower(self) -> float:
@@ -130,6 +140,7 @@ class LLCEstimate:
             known["how_found"] = HowFound.from_settings(known.pop("settings"))
         else:
             known["how_found"] = HowFound.from_dict(known["how_found"])
+        known.setdefault("grad_evals_total", known["how_found"].grad_evals)  # earlier versions kept no more
         known["llc_per_chain"] = np.array(known["llc_per_chain"], dtype=float)
         known["outcome"] = Outcome(known["outcome"])
         known["observed"] = {name: tuple(found) for name, found in known["observed"].items()}
@@ -168,7 +179,7 @@ class LLCEstimate:
         """
         low, high = self.interval
         return (
-            f"LLC {self.llc:.4g} ± {self.mcse:.2g} (95 % interval {low:.4g} … {high:.4g})\n"
+            f"LLC {self.llc:.4g} ± {self.mcse:.2g} (95 % interval {low:.4g} … {high:.4g}){self._on_scale()}\n"
             f"at n_beta = {self.n_beta:.4g}, localization = {self.localization:.4g} ({self.how_found.reason})\n"
             f"an e times larger n_beta would change it by {self.sensitivity_n_beta:+.2g} ± "
             f"{self.sensitivity_n_beta_mcse:.1g}, an e times larger localization by "
@@ -179,6 +190,15 @@ class LLCEstimate:
             f"{len(self.llc_per_chain)} chains x {self.how_found.num_draws} draws, "
             f"R-hat {self.rhat:.3f}, ESS {self.ess:.0f}, virial {self.virial:.3f}\n"
             f"{self.outcome.value}: {self.outcome.advice}"
+        )
+
+    def _on_scale(self) -> str:
+        if self.outcome is not Outcome.SCALE_DEPENDENT:
+            return ""
+        n_beta, gamma = self.sensitivity_n_beta / abs(self.llc), self.sensitivity_localization / abs(self.llc)
+        return (
+            f"; {self.outcome.value}: {n_beta:+.0%} for an e times larger n_beta, {gamma:+.0%} for an e times larger "
+            "localization"
         )
 
     def _within(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from llckit.llc.bounds import Bounds
@@ -20,12 +21,16 @@ class Limits:
         heat: Share of λ̂ above which the first order cannot take the heat of minibatches away.
         bracket_mcse: Standard errors that λ̂ may lie outside its bracket. At a regular minimum the end of the bracket is
             the value itself, so a 95 % interval would miss one in twenty.
+        lean: Share of λ̂ that an e times larger nβ or γ may change, to first order, if λ̂ is to be called the LLC.
+        lean_mcse: Standard errors of that change by which it has to differ from 0, if it is above that share.
     """
 
     rhat: float = 1.1
     virial: float = 0.1
     heat: float = 0.25
     bracket_mcse: float = 2 * Z95
+    lean: float = 0.1
+    lean_mcse: float = 2.0
 
 
 LIMITS = Limits()
@@ -36,6 +41,7 @@ class Outcome(enum.Enum):
 
     CONVERGED = "converged"
     BUDGET_EXHAUSTED = "budget exhausted"
+    SCALE_DEPENDENT = "depends on its scale"
     NOT_MIXED = "chains not mixed"
     NOT_SPREAD = "flat directions not explored"
     OVERHEATED = "chains too hot"
@@ -45,8 +51,8 @@ class Outcome(enum.Enum):
 
     @property
     def trusted(self) -> bool:
-        """Whether the value is an LLC and its error bar honest, however wide."""
-        return self in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED)
+        """Whether the error bar is honest, however wide: of the LLC, or of λ̂ at this scale where it depends on it."""
+        return self in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED, Outcome.SCALE_DEPENDENT)
 
     @property
     def advice(self) -> str:
@@ -59,6 +65,12 @@ _ADVICE = {
     Outcome.BUDGET_EXHAUSTED: (
         "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value, on minibatches "
         "batch_size too."
+    ),
+    Outcome.SCALE_DEPENDENT: (
+        f"The error bar is honest, but of a value that holds at this scale only: an e times larger n_beta or "
+        f"localization changes it by more than {LIMITS.lean:.0%}, so it is not the learning coefficient. Compare it "
+        "with values at the same scale, look at scale_profile, give n_beta and localization if you know the scale that "
+        "matters, or try behavioral=True."
     ),
     Outcome.NOT_MIXED: (
         f"The chains disagree (R-hat above {LIMITS.rhat:g}), so the error bar is too small; raise max_grad_evals, or "
@@ -120,3 +132,22 @@ def judge(
     if trace.rel_tol is not None and not is_precise(llc, mcse, trace.rel_tol):
         return Outcome.BUDGET_EXHAUSTED
     return Outcome.CONVERGED
+
+
+def judge_scale(outcome: Outcome, llc: float, leans: Iterable[tuple[float, float]], limits: Limits = LIMITS) -> Outcome:
+    """Withhold the claim to be the LLC from a value that depends on a scale which the user did not choose.
+
+    It does if, to first order, an e times larger nβ or γ changes λ̂ by more than a tenth of it, and that change differs
+    from 0 by more than two standard errors. An outcome that is not trusted stays.
+
+    Args:
+        outcome: What `judge` says.
+        llc: λ̂.
+        leans: What an e times larger nβ and an e times larger γ change, each with its standard error.
+        limits: Where the verdict begins.
+
+    Returns:
+        `SCALE_DEPENDENT` if it does, else the outcome.
+    """
+    depends = any(abs(lean) > max(limits.lean * abs(llc), limits.lean_mcse * mcse) for lean, mcse in leans)
+    return Outcome.SCALE_DEPENDENT if outcome.trusted and depends else outcome

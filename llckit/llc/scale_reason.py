@@ -24,6 +24,9 @@ class NBetaRule(enum.Enum):
     EARLIER = "in words"
 
 
+_SEARCHED = (NBetaRule.PLATEAU, NBetaRule.PLATEAU_IN_LOCALIZATION, NBetaRule.NO_PLATEAU, NBetaRule.NOT_COMMON)
+
+
 class LocalizationRule(enum.Enum):
     """What decided γ; the value names it in stored results."""
 
@@ -119,6 +122,11 @@ class ScaleReason:
     def earlier(cls, text: str) -> ScaleReason:
         """A reason of which only the sentence is known that version 0.1.0 kept."""
         return cls(NBetaRule.EARLIER, LocalizationRule.EARLIER, text=text)
+
+    @property
+    def was_searched(self) -> bool:
+        """Whether a plateau was looked for, here or at the last checkpoint of a run."""
+        return self.n_beta in _SEARCHED
 
     def __str__(self) -> str:
         if self.n_beta is NBetaRule.EARLIER:

@@ -90,6 +90,14 @@ class Statistics:
             heat=heat,
         )
 
+    @property
+    def leans(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The sensitivities to nβ and to γ, each with its standard error."""
+        return (
+            (self.sensitivity_n_beta, self.sensitivity_n_beta_mcse),
+            (self.sensitivity_localization, self.sensitivity_localization_mcse),
+        )
+
     def shown(self) -> dict[str, Any]:
         """The figures that an `LLCEstimate` has under the same names."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("virial_mcse", "heat")}

@@ -9,7 +9,7 @@ import numpy as np
 
 from llckit.errors import InputError
 from llckit.llc import Z95, LLCCurve
-from llckit.plotting.is_doubtful import is_doubtful
+from llckit.plotting.is_doubtful import depends_on_scale, is_doubtful
 from llckit.plotting.stage_marks import name_stages, shade_stages, stage_handles, strip_height
 from llckit.plotting.step_axis import LinearStepAxis, LogStepAxis
 from llckit.plotting.style import TEXT, new_figure
@@ -38,6 +38,7 @@ def plot_curve(
     The band about the LLC is λ̂ ± 1.96 mcse, its 95 % interval. Up to 8 chains are drawn as thin lines. Stages are
     shaded by kind and named in a strip on top; grey bands are the 90 % intervals of their boundaries. Crosses are
     estimates whose outcome says not to rely on them. If such an estimate has no value, its cross is at the bottom.
+    Open dots are estimates that depend on their scale.
 
     Args:
         curve: One point per checkpoint; NaN leaves a gap.
@@ -104,12 +105,16 @@ def _draw_llc(axes: Axes, curve: LLCCurve) -> None:
 
 
 def _mark_estimates(axes: Axes, curve: LLCCurve) -> None:
-    """Dots for estimates to rely on, crosses for doubtful ones."""
+    """Dots for estimates to rely on, open ones where they depend on their scale, crosses for doubtful ones."""
     doubtful, valued = is_doubtful(curve), np.isfinite(curve.llc)
     size = _marker_size(curve)
-    good = ~doubtful
+    dependent = depends_on_scale(curve) & valued
+    good = ~doubtful & ~dependent
     if good.any():
         axes.plot(curve.step[good], curve.llc[good], "o", color="black", markersize=size, label="LLC of a checkpoint")
+    if dependent.any():
+        ring = {"color": "black", "markersize": size, "markerfacecolor": "white", "label": "depends on its scale"}
+        axes.plot(curve.step[dependent], curve.llc[dependent], "o", **ring)
     if doubtful.any():
         cross = {"marker": "x", "color": "#B00020", "linestyle": "none", "markersize": 6, "markeredgewidth": 1.4}
         axes.plot(curve.step[doubtful & valued], curve.llc[doubtful & valued], label="do not rely on this one", **cross)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llckit.llc import LLCCurve
-from llckit.plotting import is_doubtful
+from llckit.plotting import depends_on_scale, is_doubtful
 from llckit.report.numbers import number, step_number
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ def answer(curve: LLCCurve, transitions: Sequence[Transition]) -> str:
     if doubtful:
         sentences.append(
             f"{doubtful} of the {len(curve)} estimates failed a check (see the diagnostics): doubt what rests on them."
+        )
+    dependent = int(depends_on_scale(curve).sum())
+    if dependent:
+        sentences.append(
+            f"{dependent} of the {len(curve)} estimates depend on the scale at which they were measured: compare them "
+            "with each other, but take none for the learning coefficient."
         )
     return " ".join(sentences)
 

@@ -12,11 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from llckit.llc import LLCCurve, Outcome
-from llckit.plotting import is_doubtful
+from llckit.plotting import depends_on_scale, is_doubtful
 from llckit.report.html_table import Column, html_table
 from llckit.report.numbers import number, step_number, with_error
 
 __all__ = ["CHECKPOINT_COLUMNS", "CheckpointRow", "checkpoint_table"]
+
+DOUBTFUL, SCALE_DEPENDENT = "doubtful", "scale-dependent"  # classes of rows in the style sheet
 
 
 class CheckpointRow(NamedTuple):
@@ -30,7 +32,8 @@ class CheckpointRow(NamedTuple):
         details: Further numbers by name, as in `LLCCurve.details`; NaN where there is none.
         recorded: Numbers that were saved with the checkpoint, by name; NaN where there is none.
         outcome: How the estimate ended; None if the curve does not say.
-        is_doubtful: Whether not to rely on the estimate.
+        mark: Class in the style sheet: "doubtful" if the estimate is not to be relied on, "scale-dependent" if its
+            outcome says so, else "".
     """
 
     step: int
@@ -40,7 +43,7 @@ class CheckpointRow(NamedTuple):
     details: Mapping[str, float]
     recorded: Mapping[str, float]
     outcome: Outcome | None
-    is_doubtful: bool
+    mark: str
 
 
 def _detail(heading: str, name: str) -> Column[CheckpointRow]:
@@ -81,7 +84,7 @@ A column whose `is_known` is false for the rows is left out.
 
 
 def checkpoint_table(curve: LLCCurve) -> str:
-    """The table of checkpoints of a curve; doubtful ones are highlighted.
+    """The table of checkpoints of a curve; doubtful ones and those that depend on their scale are highlighted.
 
     Args:
         curve: A curve.
@@ -89,12 +92,14 @@ def checkpoint_table(curve: LLCCurve) -> str:
     Returns:
         HTML.
     """
-    caption = "Every checkpoint; highlighted ones failed a check"
-    return html_table(caption, CHECKPOINT_COLUMNS, _rows(curve), lambda row: row.is_doubtful)
+    caption = "Every checkpoint; red ones failed a check"
+    if depends_on_scale(curve).any():
+        caption += ", yellow ones depend on the scale at which they were measured"
+    return html_table(caption, CHECKPOINT_COLUMNS, _rows(curve), lambda row: row.mark)
 
 
 def _rows(curve: LLCCurve) -> list[CheckpointRow]:
-    doubtful = is_doubtful(curve)
+    doubtful, dependent = is_doubtful(curve), depends_on_scale(curve)
     return [
         CheckpointRow(
             step=int(curve.step[index]),
@@ -104,7 +109,7 @@ def _rows(curve: LLCCurve) -> list[CheckpointRow]:
             details={name: values[index] for name, values in curve.details.items()},
             recorded={name: values[index] for name, values in curve.recorded.items()},
             outcome=None if curve.outcome is None else curve.outcome[index],
-            is_doubtful=bool(doubtful[index]),
+            mark=DOUBTFUL if doubtful[index] else SCALE_DEPENDENT if dependent[index] else "",
         )
         for index in range(len(curve))
     ]

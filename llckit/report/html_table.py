@@ -37,7 +37,7 @@ def html_table(
     caption: str,
     columns: Sequence[Column[Row]],
     rows: Sequence[Row],
-    is_doubtful: Callable[[Row], bool] = lambda row: False,
+    mark: Callable[[Row], str] = lambda row: "",
 ) -> str:
     """A table with a caption, which scrolls by itself.
 
@@ -45,7 +45,7 @@ def html_table(
         caption: Text above the table.
         columns: Columns from left to right; the cells of the first are headings of their rows.
         rows: Values from which the columns make their cells.
-        is_doubtful: Whether a row is highlighted.
+        mark: The class of a row in the style sheet, such as "doubtful"; "" for none.
 
     Returns:
         HTML.
@@ -59,8 +59,8 @@ def html_table(
     for row in rows:
         first, *cells = (escape(column.cell(row)) for column in columns)
         body = "".join(f"<td{form}>{cell}</td>" for cell, form in zip(cells, forms[1:], strict=True))
-        mark = ' class="doubtful"' if is_doubtful(row) else ""
-        lines.append(f'<tr{mark}><th scope="row">{first}</th>{body}</tr>')
+        kind = f' class="{escape(mark(row))}"' if mark(row) else ""
+        lines.append(f'<tr{kind}><th scope="row">{first}</th>{body}</tr>')
     body = "\n".join(lines)
     table = (
         f"<table>\n<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"

@@ -19,6 +19,7 @@ tbody th, tbody td { vertical-align: top; }
 th { background: #fff; } thead th { position: sticky; top: 0; border-bottom: 2px solid #555; }
 .words, .settings th, .settings td { text-align: left; } .settings td { white-space: normal; }
 tr.doubtful th, tr.doubtful td { background: #fde8e8; color: #7a0016; }
+tr.scale-dependent th, tr.scale-dependent td { background: #fdf5dc; color: #5c4400; }
 dt { font-weight: bold; } dd { margin: 0 0 .5rem 1rem; }
 @media print { .scroll { max-height: none; overflow: visible; border: none; } }
 """

@@ -56,6 +56,7 @@ def made_up(
         n_beta=n_beta,
         localization=localization,
         how_found=HowFound(reason, ALL, "none", 100, 10, 1000, 0.1, 0.0, 1.0, 0.0, 0.9, 0, False, False),
+        grad_evals_total=1000,
         trace=None,
     )
 

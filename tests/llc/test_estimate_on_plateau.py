@@ -6,7 +6,8 @@ import pytest
 
 import llckit as lk
 from llckit.llc.estimate_on_plateau import steady
-from tests.llc.ladders import at, by_gamma, flat, made_up, rule, stairs
+from llckit.llc.outcome import judge_scale
+from tests.llc.ladders import GAMMA, at, by_gamma, flat, made_up, rule, stairs
 
 
 def test_where_it_is_flat_the_default_stays(search):
@@ -103,7 +104,7 @@ def test_an_error_that_ends_the_ladder_may_be_as_small_as_asked(search, rel_tol,
 def test_a_first_estimate_that_says_little_is_given_as_it_is(search, change):
     found, rungs = search(flat, {(0, 0): change}, leaning=-1.0)
     assert rungs == [(0, 0)]
-    assert found.outcome is change.get("outcome", lk.Outcome.CONVERGED)
+    assert found.outcome is judge_scale(change.get("outcome", lk.Outcome.CONVERGED), found.llc, found.leans)
     assert "n_beta = n/ln(n), as no plateau was found (this estimate cannot tell: " in rule(found)
 
 
@@ -176,6 +177,28 @@ def test_a_higher_nbeta_may_bring_a_value_back_into_its_bracket_a_lower_localiza
     assert at(found) == ((1, 0) if back else (0, 0))
     assert found.outcome is (lk.Outcome.CONVERGED if back else lk.Outcome.OUTSIDE_BRACKET)
     assert rungs[-1] == ((2, 0) if back else (0, -1))
+
+
+@pytest.mark.parametrize("name", ["leaning", "rising"])
+@pytest.mark.parametrize(
+    ("values", "depends"), [((1, 2, 3, 4), True), ((1, 1, 1, 1), False)], ids=["no plateau", "plateau"]
+)
+def test_only_a_plateau_in_nbeta_makes_a_value_that_leans_the_llc(search, values, depends, name):
+    for lean in (0.09, 0.11):
+        found, _ = search(stairs(*values), given=GAMMA, **{name: lean})
+        assert (found.outcome is lk.Outcome.SCALE_DEPENDENT) == (depends and lean > 0.1)
+
+
+def test_a_plateau_in_localization_does_not_excuse_a_lean_on_nbeta(search):
+    found, _ = search(by_gamma(2, 2, 2, 2), {(0, 0): {"sensitivity_n_beta": 0.21}}, leaning=0.05)
+    assert "flat in localization" in rule(found)
+    assert found.outcome is lk.Outcome.SCALE_DEPENDENT
+
+
+def test_what_the_whole_search_took_is_counted(search):
+    found, rungs = search(stairs(1, 2, 3, 3))
+    assert found.grad_evals_total == 1000 * len(rungs) == 4000
+    assert found.how_found.grad_evals == 1000
 
 
 def test_steady_is_two_percent_and_one_standard_error():

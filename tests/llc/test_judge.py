@@ -9,7 +9,7 @@ import pytest
 from llckit import Outcome
 from llckit.llc import LIMITS
 from llckit.llc.bounds import Bounds
-from llckit.llc.outcome import judge
+from llckit.llc.outcome import judge, judge_scale
 from llckit.llc.statistics import Z95, Statistics
 from llckit.sampling import Trace
 
@@ -98,3 +98,22 @@ def test_advice_names_the_limits():
     assert f"{LIMITS.rhat:g}" in Outcome.NOT_MIXED.advice
     assert f"{1 - LIMITS.virial:g}" in Outcome.NOT_SPREAD.advice
     assert f"{LIMITS.heat:.0%}" in Outcome.OVERHEATED.advice
+
+
+@pytest.mark.parametrize("name", ["sensitivity_n_beta", "sensitivity_localization"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_lean_of_a_tenth_per_e_fold_depends_on_the_scale(name, sign):
+    for size, error, depends in ((1.001, 0.0, True), (0.999, 0.0, False), (1.001, 0.5, True), (1.001, 0.501, False)):
+        found = dataclasses.replace(GOOD, **{name: sign * size, f"{name}_mcse": error})  # of 10
+        expected = Outcome.SCALE_DEPENDENT if depends else Outcome.CONVERGED
+        assert judge_scale(Outcome.CONVERGED, found.llc, found.leans) is expected, (size, error)
+
+
+def test_only_trusted_values_are_asked_whether_they_depend_on_their_scale():
+    leaning = dataclasses.replace(GOOD, sensitivity_n_beta=5.0)
+    for outcome in Outcome:
+        expected = Outcome.SCALE_DEPENDENT if outcome.trusted else outcome
+        assert judge_scale(outcome, leaning.llc, leaning.leans) is expected
+        assert judge_scale(outcome, GOOD.llc, GOOD.leans) is outcome
+    assert Outcome.SCALE_DEPENDENT.trusted
+    assert f"{LIMITS.lean:.0%}" in Outcome.SCALE_DEPENDENT.advice

@@ -178,7 +178,7 @@ def test_virial_and_depth_survive_the_round_trip():
 
 
 def test_every_outcome_has_advice_and_a_name_that_can_be_read_back():
-    assert len({outcome.advice for outcome in lk.Outcome}) == len(lk.Outcome) == 8
+    assert len({outcome.advice for outcome in lk.Outcome}) == len(lk.Outcome) == 9
     for outcome in lk.Outcome:
         assert outcome.advice.endswith(".")
         assert lk.Outcome(outcome.value) is outcome
@@ -213,3 +213,37 @@ def test_the_tolerance_is_relative_to_a_tenth_at_least(monkeypatch, llc, error, 
     assert found.llc == pytest.approx(llc, abs=1e-9)
     assert found.mcse == pytest.approx(error * rel_tol * max(abs(llc), 0.1))
     assert found.outcome is lk.Outcome[outcome]
+
+
+HELD = [0.5, 0.5, 0.5, 0.5]  # curvatures; γ is far larger than nβ times these
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("given", "depends"), [({}, True), ({"n_beta": 100.0}, False)])
+def test_a_value_that_leans_on_a_scale_which_was_searched_for_is_not_called_the_llc(given, depends):
+    # λ̂ = Σ ½ k/(k + γ) with k = t h changes by the share γ/(k + γ) per e-fold: 0.99 to 0.12 for t = 145 to 145 000
+    quick = {"num_chains": 64, "num_burnin": 20, "num_draws": 400, "sampler": lk.hmc(max_leapfrogs=4)}
+    quick |= {"localization": 1e4}
+    found = lk.estimate_llc(Quadratic(torch.tensor(HELD)), DATA, potential_loss, **given, **quick, progress=False)
+    assert found.outcome is (lk.Outcome.SCALE_DEPENDENT if depends else lk.Outcome.CONVERGED)
+    assert found.outcome.trusted
+    first = found.summary().splitlines()[0]
+    leans = [found.sensitivity_n_beta / found.llc, found.sensitivity_localization / found.llc]
+    for lean in leans:
+        assert abs(lean) > 0.1
+        assert (f"{lean:+.0%}" in first) == depends
+    assert ("depends on its scale" in first) == depends
+    again = LLCEstimate.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert (again.outcome, again.summary()) == (found.outcome, found.summary())
+    assert again.grad_evals_total == found.grad_evals_total > 0
+    assert (found.grad_evals_total > found.how_found.grad_evals) == depends, "a search costs more than its last rung"
+    lk.estimate_llc(
+        Quadratic(torch.tensor(HELD)), DATA, potential_loss, **given, **quick, progress=False, on_failure="raise"
+    )
+
+
+def test_estimates_of_earlier_versions_count_their_own_gradients():
+    kept = estimate(Quadratic(torch.ones(2))).to_dict()
+    del kept["grad_evals_total"]
+    again = LLCEstimate.from_dict(kept)
+    assert again.grad_evals_total == again.how_found.grad_evals > 0

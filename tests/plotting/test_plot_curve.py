@@ -77,6 +77,19 @@ def test_failed_estimates_have_their_own_marker():
     assert "do not rely on this one" in legend(figure)
 
 
+def test_estimates_that_depend_on_their_scale_are_open_dots():
+    curve = make_curve()
+    outcome = list(curve.outcome)
+    outcome[3] = Outcome.SCALE_DEPENDENT
+    figure = drawn(plot_curve(replace(curve, outcome=tuple(outcome))))
+    (ring,) = [line for line in figure.axes[1].lines if line.get_label() == "depends on its scale"]
+    assert ring.get_xdata().tolist() == [curve.step[3]]
+    assert ring.get_markerfacecolor() == "white"
+    dots = next(line for line in figure.axes[1].lines if line.get_label() == "LLC of a checkpoint")
+    assert curve.step[3] not in dots.get_xdata()
+    assert "do not rely on this one" not in legend(figure)
+
+
 def test_one_wild_error_bar_does_not_flatten_the_curve():
     curve = make_curve()
     mcse = curve.mcse.copy()

@@ -78,6 +78,17 @@ def test_failed_estimates_stand_out_with_advice(tmp_path):
         assert kind.advice in page.text
 
 
+def test_estimates_that_depend_on_their_scale_are_marked_and_are_no_failures(tmp_path):
+    curve = make_curve()
+    outcome = list(curve.outcome)
+    outcome[2], outcome[4] = Outcome.SCALE_DEPENDENT, Outcome.NOT_A_MINIMUM
+    page = Page(written(tmp_path, replace(curve, outcome=tuple(outcome)), STAGES))
+    assert {row: mark for row, mark in enumerate(page.tables[2][1:]) if mark} == {2: "scale-dependent", 4: "doubtful"}
+    assert "1 of the 16 estimates depend on the scale" in page.text
+    assert "1 of the 16 estimates failed a check" in page.text
+    assert Outcome.SCALE_DEPENDENT.advice in page.text
+
+
 def test_a_bare_curve_without_transitions_makes_a_page(tmp_path):
     curve = replace(make_curve(), mcse=None, llc_per_chain=None, details={}, outcome=None)
     page = Page(written(tmp_path, curve, ()))
