@@ -16,11 +16,11 @@ from llckit.llc.curve import LLCCurve
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.jobs import Job, check_sendable, finish
 from llckit.llc.llc_estimate import LLCEstimate
-from llckit.llc.outcome import Outcome
 from llckit.llc.scale import check_ladder, check_scale, choose_scale
 from llckit.llc.scale_of_run import RunChoice, choose_for_run
 from llckit.llc.settings import Budget, Settings
 from llckit.llc.spectrogram import Spectrogram
+from llckit.llc.start_from import start_from
 from llckit.posterior import Task, steady_threads
 from llckit.sampling import Sampler, Start
 from llckit.store import CheckpointStore
@@ -259,20 +259,6 @@ def find_anchors(steps: Iterable[int]) -> dict[int, int]:
     first: dict[int, int] = {}
     found = {step: first.setdefault(((step + 1).bit_length() - 1) // 2, step) for step in sorted(steps)}
     return {step: anchor for step, anchor in found.items() if step != anchor}
-
-
-def start_from(anchor: LLCEstimate) -> Start | None:
-    """What followers of an anchor begin with; None if they have to find it themselves.
-
-    Args:
-        anchor: Its estimate.
-
-    Returns:
-        Step size and turning length. Not if the anchor used scales: both are in units of these, which are not kept.
-    """
-    if anchor.outcome is Outcome.DIVERGED or anchor.how_found.scale_ratio > 1:
-        return None
-    return Start(anchor.how_found.step_size, anchor.how_found.turning_length)
 
 
 def _recognise(store: CheckpointStore, task: Task, steps: list[int], progress: bool) -> dict[int, _Known]:

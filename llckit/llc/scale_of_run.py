@@ -11,12 +11,12 @@ from llckit.errors import InputError
 from llckit.llc.cache import VERSION, Cache, describe_compiling, fingerprint, make_key
 from llckit.llc.choose_gradients import choose_gradients
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
-from llckit.llc.estimate_on_plateau import estimate_on_plateau
+from llckit.llc.estimate_on_plateau import STEADY, estimate_on_plateau
 from llckit.llc.gradients import Gradients, read_gradients
 from llckit.llc.how_found import gradients_from_settings
 from llckit.llc.scale import Scale, choose_scale
 from llckit.llc.scale_reason import NBetaRule, NotCommon, ScaleReason
-from llckit.llc.settings import REL_TOL, Settings
+from llckit.llc.settings import Settings
 from llckit.posterior import Task
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
@@ -118,9 +118,9 @@ def _common_plateau(
     store: CheckpointStore, task: Task, scale: Scale, gradients: Gradients, settings: Settings
 ) -> Scale:
     """The scale at which the last checkpoint's λ̂ is flat, if most checkpoints can be measured there; else as given."""
-    sharp = dataclasses.replace(settings, rel_tol=min(settings.rel_tol, REL_TOL))
+    only_searched = dataclasses.replace(settings, rel_tol=STEADY)  # what is found is estimated again with the others
     last = task.checkpoint(store.load(store.steps[-1]))
-    found = estimate_on_plateau(task, last, scale, gradients, sharp, keep_localization=True)
+    found = estimate_on_plateau(task, last, scale, gradients, only_searched, keep_localization=True)
     reason = dataclasses.replace(found.how_found.reason, at_last_checkpoint=True)
     candidate = Scale(found.n_beta, scale.localization, reason)
     if candidate.n_beta == scale.n_beta:

@@ -54,15 +54,19 @@ class LadderEnd(NamedTuple):
         outcome: Outcome of that rung if it is not to be trusted, or its budget was exhausted; None otherwise.
         is_positive: Whether λ̂ of that rung is above 0.
         still_changes: Whether all rungs were sharp, and λ̂ changes from each to the next.
+        is_minimum: Whether w* can count as a minimum a decade further on.
     """
 
     decade: int
     outcome: Outcome | None = None
     is_positive: bool = True
     still_changes: bool = False
+    is_minimum: bool = True
 
     def __str__(self) -> str:
         decades = f"{self.decade} decade{'s' * (self.decade > 1)} on"
+        if not self.is_minimum:
+            return f"{decades if self.decade else 'here'} w* lies too far above a minimum near by"
         if self.still_changes:
             return f"{decades} it still changes"
         if self.outcome is not None:

@@ -117,6 +117,11 @@ class ChainGroup:
         self._last_virial = torch.full_like(posterior.n_beta, torch.nan)
         self._state: Any = sampler.init(weights.repeat(posterior.rows, 1), self._potential, stiffest)
 
+    @property
+    def weights(self) -> Tensor:
+        """Where the chains are, shape (chains, dim)."""
+        return self._state.weights
+
     def warm_up(self) -> StepRecord:
         """One step, and what the sampler learns from it."""
         info, jumped = self._move()

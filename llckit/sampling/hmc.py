@@ -25,6 +25,7 @@ TARGET_ACCEPTANCE = 0.85
 SHORTEST = 16.0  # a step is at least ε divided by this
 GUIDED_DRAWS = 400  # before the first look: fewer are accepted, and R-hat needs some independent ones
 FIRST_SEARCH, SEARCH_EVERY = 40, 15  # steps of the warm-up
+FIRST_CHECK, CHECK_EVERY = 5, 7  # … if a length is known beforehand
 BURNIN, SHORTER_BURNIN = 150, 20  # the second if step size and length are known beforehand
 DRAWS, FEWER_DRAWS = 150, 60  # before the first look; the second if step size and length are known beforehand
 
@@ -37,10 +38,12 @@ class Start(NamedTuple):
     Attributes:
         step_size: ε.
         turning_length: Leapfrogs after which chains turn back.
+        weights: Where chains of the same checkpoint ended, shape (rows, dim); None begins at w*.
     """
 
     step_size: float
     turning_length: float
+    weights: Tensor | None = None
 
 
 class HMCState(NamedTuple):
@@ -53,6 +56,7 @@ class HMCState(NamedTuple):
         turning_length: Leapfrogs after which chains turn back; 0 while it is not known.
         adapted: Steps of the warm-up so far.
         searching: Whether the next step measures the turning length.
+        correcting: Whether step size and length are known, and only corrected.
         crossing: Whether all trajectories are long.
         accuracy: Mean acceptance that the last trajectory would have in the potential it followed.
         metric: Scales of the weights.
@@ -64,6 +68,7 @@ class HMCState(NamedTuple):
     turning_length: float = 0.0
     adapted: int = 0
     searching: bool = False
+    correcting: bool = False
     crossing: bool = False
     accuracy: float = 1.0
     metric: Metric = Metric()
@@ -90,7 +95,8 @@ def hmc(
         guide: Gives the potential that a trajectory follows in place of U, such as `llckit.posterior.Guide`; U still
             accepts or rejects. It is called with a function (n, size) -> `size` integers below n. None follows U.
         start: ε and the length found in a potential much like this one. The warm-up then takes 20 steps in place of
-            150, all of them long, and corrects ε. If chains have not mixed, a further warm-up searches both.
+            150 and corrects both; all of them are long, unless it says where chains have spread to. If they have not
+            mixed, a further warm-up searches both.
 
     Returns:
         The sampler.
@@ -129,6 +135,8 @@ class _HMC:
     start: Start | None
 
     def init(self, weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
+        if self.start is not None and self.start.weights is not None:
+            weights = self.start.weights.to(weights)
         energy = potential(weights)
         if self.start is None:
             finds_scales = self.guide is None and self.max_leapfrogs is None and self.given_step is None
@@ -138,7 +146,7 @@ class _HMC:
         found = self.start
         first = start_step(self.given_step, lambda: found.step_size)
         length = found.turning_length if self.max_leapfrogs is None else 0.0
-        return HMCState(weights, energy, first, length, crossing=True)
+        return HMCState(weights, energy, first, length, correcting=True, crossing=found.weights is None)
 
     def step(self, state: HMCState, potential: Potential, noise: Noise) -> tuple[HMCState, Info]:
         if state.searching:
@@ -186,14 +194,15 @@ class _HMC:
         return follow, follow(state.weights)
 
     def adapt(self, state: HMCState, info: Info) -> HMCState:
-        update = state.step_size.corrected if state.crossing else state.step_size.update
+        update = state.step_size.corrected if state.correcting else state.step_size.update
         state = state._replace(step_size=update(state.accuracy, TARGET_ACCEPTANCE))
         metric = state.metric.update(state.adapted + 1, info.weights, info.energy.grad)
         if metric.scale is not None and state.metric.scale is None:  # other units: the search begins anew
             state = state._replace(step_size=state.step_size.settle())
-        since = state.adapted + 1 - FIRST_SEARCH
-        searching = self.max_leapfrogs is None and since >= 0 and since % SEARCH_EVERY == 0
+        first, every = (FIRST_CHECK, CHECK_EVERY) if state.correcting else (FIRST_SEARCH, SEARCH_EVERY)
+        since = state.adapted + 1 - first
+        searching = self.max_leapfrogs is None and since >= 0 and since % every == 0
         return state._replace(metric=metric, adapted=state.adapted + 1, searching=searching)
 
     def freeze(self, state: HMCState) -> HMCState:
-        return state._replace(step_size=state.step_size.settle(), searching=False, crossing=False)
+        return state._replace(step_size=state.step_size.settle(), searching=False, correcting=False, crossing=False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from llckit.posterior import LocalPosterior
@@ -14,6 +15,8 @@ from llckit.sampling.diagnostics import MIN_DRAWS
 from llckit.sampling.sampler import Sampler
 from llckit.sampling.stopping import Done, Progress, Stopping, WarmUpAgain
 from llckit.sampling.trace import Trace
+
+KEPT_BYTES = 2**26  # of weights of all chains, up to which a trace holds them
 
 
 def sample(
@@ -147,6 +150,12 @@ class _Chains:
         """Excess, squared distance, virial and acceptance of all draws, shape (4, draws, chains)."""
         return np.stack([draw.columns for draw in self.draws], axis=1)
 
+    def weights(self) -> Tensor | None:
+        """Where the chains are; None if that is too much to keep."""
+        parts = [group.weights for group in self._groups]
+        is_small = sum(part.nbytes for part in parts) <= KEPT_BYTES
+        return torch.cat(parts) if is_small else None
+
     def _count(self, records: Sequence[StepRecord]) -> None:
         self.last = records[0]
         self.grad_evals += self.last.grad_evals
@@ -169,4 +178,5 @@ def _trace(chains: _Chains, sampler: Sampler, rows: int, rel_tol: float | None) 
         diverged=chains.diverged,
         heat=heat,
         observed={name: np.stack([draw.observed[name] for draw in chains.draws]) for name in names},
+        last=chains.weights(),
     )

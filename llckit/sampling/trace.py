@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Trace:
         heat: What the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros if
             there is no such noise or the sampler does not know its effect.
         observed: Values of further functions of the weights at the same draws, by name.
+        last: Where the chains ended, shape (chains, dim); None if that would take more than 64 MiB.
     """
 
     excess: np.ndarray
@@ -43,3 +45,4 @@ class Trace:
     diverged: bool
     heat: np.ndarray
     observed: dict[str, np.ndarray] = field(default_factory=dict)
+    last: Tensor | None = field(default=None, repr=False)

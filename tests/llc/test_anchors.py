@@ -60,7 +60,7 @@ def test_a_diverged_anchor_leaves_nothing_to_begin_with(store):
     lk.estimate_curve(store, make_task(), **INHERITED)
     results = Cache(store)
     anchor = results.estimate(next(results.curves_newest_last())["20"])
-    assert curves.start_from(anchor) == (anchor.how_found.step_size, anchor.how_found.turning_length)
+    assert curves.start_from(anchor) == (anchor.how_found.step_size, anchor.how_found.turning_length, None)
     assert curves.start_from(dataclasses.replace(anchor, outcome=lk.Outcome.DIVERGED)) is None
 
 

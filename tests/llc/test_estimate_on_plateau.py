@@ -103,7 +103,7 @@ def test_an_error_that_ends_the_ladder_may_be_as_small_as_asked(search, rel_tol,
 )
 def test_a_first_estimate_that_says_little_is_given_as_it_is(search, change):
     found, rungs = search(flat, {(0, 0): change}, leaning=-1.0)
-    assert rungs == [(0, 0)]
+    assert {*rungs} == {(0, 0)}
     assert found.outcome is judge_scale(change.get("outcome", lk.Outcome.CONVERGED), found.llc, found.leans)
     assert "n_beta = n/ln(n), as no plateau was found (this estimate cannot tell: " in rule(found)
 
@@ -140,7 +140,7 @@ def test_two_errors_are_allowed_where_one_finds_no_plateau(search, second, third
     error = 0.018
     blunt = {(1, 0): {"mcse": error * 1.2}, (2, 0): {"mcse": error * 1.2 * second}}
     found, rungs = search(stairs(1.5, 1.2, 1.2 * second, 1.2 * third), blunt)
-    assert rungs == [(k, 0) for k in range(4)]
+    assert rungs[:4] == [(k, 0) for k in range(4)]
     assert at(found) == ((0, 0) if decade is None else (decade, 0))
     assert ("no plateau" in rule(found)) == (decade is None)
     assert ("10 n/ln(n), from which on the LLC is flat within two errors; " in rule(found)) == (decade == 1)
@@ -193,6 +193,70 @@ def test_a_plateau_in_localization_does_not_excuse_a_lean_on_nbeta(search):
     found, _ = search(by_gamma(2, 2, 2, 2), {(0, 0): {"sensitivity_n_beta": 0.21}}, leaning=0.05)
     assert "flat in localization" in rule(found)
     assert found.outcome is lk.Outcome.SCALE_DEPENDENT
+
+
+@pytest.mark.parametrize(
+    ("leans", "rungs"),
+    [
+        ([0.5, 0.4], 2),  # 0.4 (4/5)² ln 10 is 59 % in the last decade
+        ([0.5, 0.09], 4),  # 0.09 (0.18)² ln 10 = 0.7 %, and the next does not lean
+        ([0.5, 0.09, 0.08], 3),  # 0.08 (8/9) ln 10 = 16 %
+        ([0.1, -0.2], 2),  # a lean that grows
+        ([0.0, 0.0, 0.0], 4),
+    ],
+)
+def test_a_ladder_that_cannot_end_in_a_plateau_is_left_at_once(search, leans, rungs):
+    curve = stairs(1.0, 2.0, 3.0, 4.0)
+    said = {(k, 0): {"sensitivity_n_beta": lean * (1 + k)} for k, lean in enumerate(leans)}
+    found, visited = search(curve, said)
+    assert visited == [(k, 0) for k in range(rungs)]
+    assert at(found) == (0, 0)
+    assert f"no plateau was found ({rungs - 1} decade{'s' * (rungs > 2)} on it still changes)" in rule(found)
+
+
+def test_noise_of_a_lean_ends_no_ladder(search):
+    for error, rungs in ((0.1, 2), (0.21, 4)):
+        said = {(1, 0): {"sensitivity_n_beta": 2 * 0.4, "sensitivity_n_beta_mcse": 2 * error}}
+        _, visited = search(stairs(1, 2, 3, 4), said, rising=0.4)
+        assert len(visited) == rungs
+
+
+@pytest.mark.parametrize(("depth", "rungs"), [(0.022, 4), (0.0224, 1)])  # of 2: 9 times that is a tenth
+def test_a_checkpoint_above_its_minimum_is_not_looked_at_more_finely(search, depth, rungs):
+    found, visited = search(lambda t, g: 2 + math.log10(t), {(0, 0): {"depth": depth}}, leaning=-0.5)
+    assert visited[:4] == [(k, 0) for k in range(rungs)]
+    assert ((0, -1) in visited) == (rungs > 1), "a smaller localization would not make it a minimum either"
+    assert ("(here w* lies too far above a minimum near by)" in rule(found)) == (rungs == 1)
+    assert found.outcome is lk.Outcome.SCALE_DEPENDENT
+
+
+@pytest.mark.parametrize(("values", "tried"), [((2, 1), False), ((1, 2), True)])
+def test_the_localization_is_not_lowered_where_the_estimate_falls_with_nbeta(search, values, tried):
+    leans = {(k, 0): {"sensitivity_n_beta": (values[1] - values[0]) * 0.4} for k in range(2)}
+    _, visited = search(lambda t, g: stairs(*values)(t, g) - 0.5 * math.log10(g), leans, leaning=-0.06)
+    assert visited[:2] == [(0, 0), (1, 0)]
+    assert (visited[2:3] == [(0, -1)]) == tried
+
+
+def test_either_side_of_a_hump_is_no_plateau(search):
+    _, visited = search(by_gamma(2, 2, 2, 2), {(0, -1): {"sensitivity_localization": 0.25}}, leaning=0.25)
+    assert visited[4:] == [(0, -1)]
+
+
+@pytest.mark.parametrize(("error", "again"), [(0.019, True), (0.009, False)])
+def test_only_the_rung_that_is_taken_is_as_precise_as_asked(search, error, again):
+    blunt = {(k, 0): {"mcse": error * llc} for k, llc in enumerate((1, 2, 2))}
+    found, visited = search(stairs(1, 2, 2), blunt)
+    assert visited == [(0, 0), (1, 0), (2, 0), *[(1, 0)] * again]
+    assert found.mcse == pytest.approx(2 * (0.01 if again else error))
+    assert found.grad_evals_total == 1000 * len(visited)
+    assert "n_beta = 10 n/ln(n), from which on the LLC is flat" in rule(found)
+
+
+def test_a_lean_that_is_sure_makes_it_the_higher_of_two_that_agree(search):
+    for rising, decade in ((0.039, 0), (0.041, 1)):  # of 2
+        found, _ = search(flat, rising=rising)
+        assert at(found) == (decade, 0)
 
 
 def test_what_the_whole_search_took_is_counted(search):

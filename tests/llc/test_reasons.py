@@ -46,6 +46,9 @@ SCALES = {
     "weights, a 100th of it": ScaleReason(
         NBetaRule.NO_PLATEAU, WEIGHTS, lowered=2, ended=LadderEnd(3, still_changes=True)
     ),
+    "n_beta = n/ln(n), as no plateau was found (here w* lies too far above a minimum near by); localization given": (
+        ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_minimum=False))
+    ),
     "n_beta = n/ln(n), since 3 of 5 checkpoints cannot be measured at 1448, where the last one is flat; localization "
     "given": ScaleReason(NBetaRule.NOT_COMMON, LocalizationRule.GIVEN, not_common=NotCommon(1447.6, 3, 5)),
     "as it was kept; in words": ScaleReason.earlier("as it was kept; in words"),

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from llckit.sampling import (
     stopping,
 )
 from llckit.sampling.diagnostics import settled, spread
+
+sampling_loop = sys.modules["llckit.sampling.sample"]  # the package has the function of that name
 
 
 @pytest.mark.parametrize("sampler", [hmc(), sgld(step_size=0.01)], ids=["hmc", "sgld"])
@@ -185,6 +188,31 @@ def test_chains_are_not_called_unmixed_by_a_few_draws(quadratic, monkeypatch):
     assert looks[0] == 60
     assert len(trace.excess) == looks[-1] >= 150
     assert trace.num_burnin == 20
+
+
+def test_chains_may_begin_where_others_ended(quadratic):
+    """At a tenth of nβ they are √10 times too far apart along stiff directions, and right along the flat one."""
+    coarse, fine = (quadratic([1.0, 3.0, 0.0], n_beta=t, localization=1e-4, rows=64) for t in (10.0, 100.0))
+    before = sample(coarse, hmc(), stopping=FixedDraws(60, 100_000))
+    assert before.last.shape == (64, 3)
+    start = Start(before.step_size / math.sqrt(10), before.turning_length)
+    at_once = sample(fine, hmc(start=start._replace(weights=before.last)), stopping=FixedDraws(60, 100_000))
+    again = sample(fine, hmc(start=start), stopping=FixedDraws(60, 100_000))
+    assert at_once.num_burnin == again.num_burnin == 20
+    assert at_once.grad_evals < again.grad_evals, "only some trajectories are long"
+    assert at_once.excess.mean() == pytest.approx(1.0, abs=4 * mcse_mean(at_once.excess))
+    assert at_once.virial.mean() == pytest.approx(3.0, abs=4 * mcse_mean(at_once.virial))
+    given = hmc(step_size=1e-9, max_leapfrogs=1, start=start._replace(weights=before.last))
+    still = sample(fine, given, num_burnin=0, stopping=FixedDraws(4, 100))
+    torch.testing.assert_close(still.last, before.last)
+
+
+def test_weights_of_large_models_are_not_kept(quadratic, monkeypatch):
+    posterior = quadratic([1.0, 3.0], rows=4)
+    size = 4 * posterior.checkpoint.weights.nbytes
+    for limit, kept in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(sampling_loop, "KEPT_BYTES", limit)
+        assert (sample(posterior, hmc(), stopping=FixedDraws(4, 100)).last is not None) == kept
 
 
 @pytest.mark.parametrize("start", [Start(0.0, 9.0), Start(math.nan, 9.0)])
