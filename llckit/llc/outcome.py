@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llckit.llc.bounds import Bounds
 from llckit.llc.statistics import Z95, Statistics, is_precise
 from llckit.sampling import Trace
+from llckit.sampling.diagnostics import RHAT_LIMIT, explored
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Limits:
     """Where one verdict ends and the next begins.
 
     Attributes:
-        rhat: R-hat above which chains disagree, so that their common error bar is no guide.
+        rhat: R-hat above which no error bar is a guide, since means of chains scatter like single draws.
         virial: Share by which the virial may miss 1, three standard errors apart.
         heat: Share of λ̂ above which the first order cannot take the heat of minibatches away.
         bracket_mcse: Standard errors that λ̂ may lie outside its bracket. At a regular minimum the end of the bracket is
@@ -25,7 +26,7 @@ class Limits:
         lean_mcse: Standard errors of that change by which it has to differ from 0, if it is above that share.
     """
 
-    rhat: float = 1.1
+    rhat: float = RHAT_LIMIT
     virial: float = 0.1
     heat: float = 0.25
     bracket_mcse: float = 2 * Z95
@@ -73,8 +74,8 @@ _ADVICE = {
         "matters, or try behavioral=True."
     ),
     Outcome.NOT_MIXED: (
-        f"The chains disagree (R-hat above {LIMITS.rhat:g}), so the error bar is too small; raise max_grad_evals, or "
-        "look at a smaller n_beta or a larger localization."
+        f"The chains disagree (R-hat above {LIMITS.rhat:g}) or still drift, so the error bar is too small; raise "
+        "max_grad_evals, or look at a smaller n_beta or a larger localization."
     ),
     Outcome.NOT_SPREAD: (
         f"Chains have not reached the spread that the localization allows (the virial is below {1 - LIMITS.virial:g}), "
@@ -121,9 +122,10 @@ def judge(
         return Outcome.DIVERGED
     if llc + Z95 * mcse < 0:
         return Outcome.NOT_A_MINIMUM  # also if chains have not mixed: they fall further, each its own way
-    if not statistics.rhat <= limits.rhat:
+    if not statistics.rhat <= limits.rhat or statistics.drifts:
         return Outcome.NOT_MIXED
-    if virial + error < 1 - limits.virial:
+    has_explored = is_exact and explored(trace.num_burnin, trace.turning_length, virial * dim, llc)
+    if virial + error < 1 - limits.virial and not has_explored:
         return Outcome.NOT_SPREAD
     if virial - error > 1 + hottest or statistics.heat > limits.heat * abs(llc):
         return Outcome.OVERHEATED

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from llckit.sampling import Trace, ess_bulk, mcse_mean, rhat
-from llckit.sampling.diagnostics import MIN_DRAWS
+from llckit.sampling.diagnostics import MIN_DRAWS, drifts, error_of_mean
+from llckit.sampling.diagnostics import Z95 as Z95
 from llckit.sampling.stopping import SMALLEST
 
-Z95 = 1.959963984540054
 HEAT_ERROR = 0.2  # relative error of the predicted heat of minibatches, which is of first order only
 
 
@@ -22,7 +22,7 @@ class Statistics:
 
     Attributes:
         llc: λ̂, the mean of nβ (L(w) − L(w*)) over all draws less `heat`.
-        mcse: Standard error of λ̂: Monte Carlo error and error of the heat.
+        mcse: Standard error of λ̂: Monte Carlo error (see `error_of_mean`) and error of the heat.
         llc_per_chain: Mean of each chain less `heat`, shape (chains,).
         llc_variance: Var[nβ L].
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L], without the heat.
@@ -33,6 +33,7 @@ class Statistics:
         virial: E[(w − w*)·∇U] / dim, 1 under the posterior.
         virial_mcse: Its Monte Carlo standard error.
         rhat: Split rank-normalised R-hat.
+        drifts: Whether the mean moves from the first half of the draws to the second.
         ess: Bulk effective sample size.
         heat: What the noise of minibatches adds to the mean, to first order; known even if a chain diverged.
     """
@@ -49,6 +50,7 @@ class Statistics:
     virial: float
     virial_mcse: float
     rhat: float
+    drifts: bool
     ess: float
     heat: float
 
@@ -68,14 +70,14 @@ class Statistics:
         heat = float(trace.heat.mean())
         if len(excess) < MIN_DRAWS or trace.diverged:
             nan = math.nan
-            return cls(nan, nan, np.full(chains, nan), nan, nan, nan, nan, nan, {}, nan, nan, nan, nan, heat)
+            return cls(nan, nan, np.full(chains, nan), nan, nan, nan, nan, nan, {}, nan, nan, nan, False, nan, heat)
         heat_error = math.hypot(HEAT_ERROR * heat, trace.heat.std() / math.sqrt(chains))
         variance = float(excess.var(ddof=1))
         deviation = excess - excess.mean()
         with_distance = -localization / 2 * deviation * (trace.distance2 - trace.distance2.mean())
         return cls(
             llc=float(excess.mean()) - heat,
-            mcse=math.hypot(mcse_mean(excess), heat_error),
+            mcse=math.hypot(error_of_mean(excess), heat_error),
             llc_per_chain=excess.mean(axis=0) - heat,
             llc_variance=variance,
             sensitivity_n_beta=float(excess.mean()) - variance,
@@ -86,6 +88,7 @@ class Statistics:
             virial=float(trace.virial.mean()) / dim,
             virial_mcse=mcse_mean(trace.virial) / dim,
             rhat=rhat(excess),
+            drifts=drifts(excess),
             ess=ess_bulk(excess),
             heat=heat,
         )
@@ -100,7 +103,7 @@ class Statistics:
 
     def shown(self) -> dict[str, Any]:
         """The figures that an `LLCEstimate` has under the same names."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("virial_mcse", "heat")}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("virial_mcse", "drifts", "heat")}
 
 
 def is_precise(llc: float, mcse: float, rel_tol: float) -> bool:

@@ -13,11 +13,16 @@ from scipy import stats
 
 from llckit.errors import InputError
 
+Z95 = 1.959963984540054
 MIN_DRAWS = 4
-RHAT_GOAL = 1.05  # chains with a larger R-hat are warmed up again
+RHAT_LIMIT = 1.4  # √2: means of chains scatter as much as single draws
 VIRIAL_TOLERANCE = 0.05  # of (w − w*)·∇U against dim: chains below have yet to spread along flat directions
 FALLEN = 5.0  # standard errors below zero
 DRIFT_LIMIT = 4.0  # standard errors between the means of the first and the second half
+FEW = 40.0  # effective draws, below which their number of degrees of freedom counts
+STRETCHES = 5  # of time, whose means are compared
+SURE = 0.99  # of how widely means scatter by chance: beyond that the autocorrelation does not explain it
+EXPLORED = 200  # steps with long trajectories after which flat directions that are still not crossed matter no more
 
 
 def rhat(draws: np.ndarray) -> float:
@@ -69,6 +74,37 @@ def mcse_mean(draws: np.ndarray) -> float:
     """
     ess = ess_mean(draws)
     return float(np.std(draws, ddof=1) / np.sqrt(ess)) if ess > 0 else float("nan")
+
+
+def error_of_mean(draws: np.ndarray) -> float:
+    """Standard error of the mean that allows for what the autocorrelation does not explain.
+
+    It is `mcse_mean`, unless means of chains, or of five stretches of time, scatter more than that explains (99 % of
+    χ²). Then it is the error of their mean s/√k. Chains scatter more if they have not mixed; stretches do if something
+    moves all chains alike: a drift, or the lengths of trajectories, which they share.
+
+    For k such means, and for fewer than 40 effective draws, the error is multiplied by t/1.96, with the 97.5 % point t
+    of Student's law for k − 1 (or one less than their number) degrees of freedom: ± 1.96 errors are his 95 % interval.
+
+    Args:
+        draws: Shape (draws, chains).
+
+    Returns:
+        The standard error, in the unit of the draws; NaN if a draw is not finite or all are equal.
+    """
+    explained, ess = mcse_mean(draws), ess_mean(draws)
+    error = explained * (_student(max(ess - 1, 1.0)) if ess < FEW else 1.0)
+    stretches = [stretch.mean() for stretch in np.array_split(draws, min(STRETCHES, len(draws)))]
+    for means in (draws.mean(axis=0), np.array(stretches)):
+        freedom = len(means) - 1
+        scatter = float(means.std(ddof=1)) / math.sqrt(len(means)) if freedom else 0.0
+        if scatter > explained * math.sqrt(stats.chi2.ppf(SURE, max(freedom, 1)) / max(freedom, 1)):
+            error = max(error, scatter * _student(freedom))
+    return error
+
+
+def _student(freedom: float) -> float:
+    return float(stats.t.ppf(0.975, freedom)) / Z95
 
 
 def _split(draws: np.ndarray) -> np.ndarray:
@@ -137,14 +173,38 @@ def fallen(excess: np.ndarray) -> bool:
     return len(means) > 1 and means.mean() < -FALLEN * means.std(ddof=1) / math.sqrt(len(means))
 
 
+def drifts(excess: np.ndarray) -> bool:
+    """Whether the mean of the excess changes from the first half of the draws to the second by four standard errors.
+
+    Args:
+        excess: nβ (L(w) − L(w*)), shape (draws, chains).
+
+    Returns:
+        Whether it does; never for a single chain.
+    """
+    half = len(excess) // 2
+    change = excess[-half:].mean(axis=0) - excess[:half].mean(axis=0)
+    chains = len(change)
+    return chains > 1 and abs(change.mean()) > DRIFT_LIMIT * change.std(ddof=1) / math.sqrt(chains)
+
+
+def mixed(excess: np.ndarray) -> bool:
+    """Whether the mean of the excess shows no longer that all chains started at w*: R-hat is at most 1.4, and no drift.
+
+    Args:
+        excess: nβ (L(w) − L(w*)), shape (draws, chains).
+
+    Returns:
+        Whether both hold.
+    """
+    return rhat(excess) <= RHAT_LIMIT and not drifts(excess)
+
+
 def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
     """Whether chains that all started at w* have forgotten it, as far as their draws can tell.
 
-    * R-hat of the excess is at most 1.05.
-    * The mean of the excess does not drift: the change from the first half of each chain to the second, averaged over
-      chains, is zero within four standard errors.
-    * The virial E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than 5 % and three standard
-      errors.
+    They have `mixed`, and the virial E[(w − w*)·∇U], which is `dim` under the posterior, is not below it by more than
+    5 % and three standard errors.
 
     Args:
         excess: nβ (L(w) − L(w*)), shape (draws, chains).
@@ -152,13 +212,28 @@ def settled(excess: np.ndarray, virial: np.ndarray, dim: int) -> bool:
         dim: Number of sampled parameters.
 
     Returns:
-        Whether all three hold.
+        Whether both hold.
     """
-    half = len(excess) // 2
-    change = excess[-half:].mean(axis=0) - excess[:half].mean(axis=0)
-    chains = len(change)
-    drifts = chains > 1 and abs(change.mean()) > DRIFT_LIMIT * change.std(ddof=1) / math.sqrt(chains)
-    return rhat(excess) <= RHAT_GOAL and not drifts and spread(virial, dim) > 1 - VIRIAL_TOLERANCE
+    return mixed(excess) and spread(virial, dim) > 1 - VIRIAL_TOLERANCE
+
+
+def explored(steps: int, turning_length: float, virial: float, llc: float) -> bool:
+    """Whether chains have gone so far along flat directions that what is left of them does not change λ̂.
+
+    Chains spread along a direction at a rate proportional to its precision, so those that γ alone holds come last. In
+    deep linear nets at nβ = 1086 and γ = 1 the virial is a tenth to a half of `dim` when λ̂ has long been right. It was
+    wrong after warm-ups that had been cut short, or while the virial was below twice what the loss alone gives, 2 λ̂.
+
+    Args:
+        steps: Steps before the draws.
+        turning_length: Leapfrogs after which chains turn back; 0 if the sampler has no long trajectories.
+        virial: E[(w − w*)·∇U].
+        llc: λ̂.
+
+    Returns:
+        Whether they have made at least 200 steps, with long trajectories among them, and the virial is at least 4 λ̂.
+    """
+    return steps >= EXPLORED and turning_length > 0 and virial >= 4 * abs(llc)
 
 
 def spread(virial: np.ndarray, dim: int) -> float:

@@ -27,7 +27,7 @@ GUIDED_DRAWS = 400  # before the first look: fewer are accepted, and R-hat needs
 FIRST_SEARCH, SEARCH_EVERY = 40, 15  # steps of the warm-up
 FIRST_CHECK, CHECK_EVERY = 5, 7  # … if a length is known beforehand
 BURNIN, SHORTER_BURNIN = 150, 20  # the second if step size and length are known beforehand
-DRAWS, FEWER_DRAWS = 150, 60  # before the first look; the second if step size and length are known beforehand
+DRAWS = 40  # before the first look
 
 Guides = Callable[[Callable[[int, int], Tensor]], Callable[[Tensor], Energy]]
 
@@ -121,7 +121,7 @@ def hmc(
         adapt=method.adapt,
         freeze=method.freeze,
         num_burnin=BURNIN if start is None else SHORTER_BURNIN,
-        min_draws=GUIDED_DRAWS if guide is not None else DRAWS if start is None else FEWER_DRAWS,
+        min_draws=GUIDED_DRAWS if guide is not None else DRAWS,
     )
 
 

@@ -78,7 +78,9 @@ def _draw(chains: _Chains, stopping: Stopping, look: int, burnin: int, dim: int)
         if len(chains.draws) < look:
             continue
         excess, _, virial, _ = chains.columns()
-        verdict = stopping.judge(Progress(excess, virial, dim, chains.grad_evals, chains.left_out, burnin))
+        verdict = stopping.judge(
+            Progress(excess, virial, dim, chains.grad_evals, chains.left_out, burnin, chains.last.turning_length)
+        )
         if isinstance(verdict, WarmUpAgain):
             return True
         chains.drop(verdict.dropped)

@@ -9,10 +9,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from llckit.checks import check_integer, check_positive
-from llckit.sampling.diagnostics import fallen, mcse_mean, settled
+from llckit.sampling.diagnostics import FEW, error_of_mean, ess_mean, explored, fallen, mixed, settled
 
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
 JUDGED = 150  # draws before chains can be called unmixed: R-hat of fewer is too noisy
+PART = 1 / 4  # of the steps of the warm-up: as many draws at least
 GROWTH = 1.25, 2.0  # the next look comes after the draws that seem needed, within these multiples of the present number
 
 
@@ -26,6 +27,7 @@ class Progress(NamedTuple):
         grad_evals: Gradients per chain so far, warm-ups included.
         left_out: Steps so far that are not among the draws.
         burnin: Steps that the last warm-up was to take.
+        turning_length: Leapfrogs after which chains turn back; 0 if the sampler does not follow long trajectories.
     """
 
     excess: np.ndarray
@@ -34,6 +36,7 @@ class Progress(NamedTuple):
     grad_evals: int
     left_out: int
     burnin: int
+    turning_length: float = 0.0
 
 
 class GoOn(NamedTuple):
@@ -158,15 +161,17 @@ class UntilError:
         check_integer("max_grad_evals", self.max_grad_evals, 1)
 
     def first_look(self, min_draws: int, burnin: int) -> int:
-        """The sampler's smallest number, or half as many draws as there were steps of the warm-up."""
-        return max(min_draws, burnin // 2)
+        """The sampler's smallest number, or a quarter as many draws as there were steps of the warm-up."""
+        return max(min_draws, int(PART * burnin))
 
     def judge(self, progress: Progress) -> Verdict:
         """Whether the error is small enough, and if not, what to do.
 
         * Chains that have fallen below w* for good are done: there is nothing to measure.
-        * Chains that have not mixed (see `settled`) are warmed up again: the loss can be sharper away from w*. If that
-          would take more than half of the budget, the first half of their draws is left out instead.
+        * It is told by `error_of_mean`, from draws that are worth at least 40 independent ones.
+        * Chains that have neither `settled`, nor `mixed` and `explored` enough, are warmed up again: the loss can be
+          sharper away from w*. If that would take more than half of the budget, the first half of their draws is left
+          out instead.
 
         Args:
             progress: The draws so far, and what they took.
@@ -175,17 +180,18 @@ class UntilError:
             The decision.
         """
         excess, draws = progress.excess, len(progress.excess)
-        mixed = settled(excess, progress.virial, progress.dim)
-        mean, error = excess.mean(), mcse_mean(excess)
+        mean, error = float(excess.mean()), error_of_mean(excess)
+        far = explored(progress.left_out, progress.turning_length, float(progress.virial.mean()), mean)
+        is_mixed = settled(excess, progress.virial, progress.dim) or (far and mixed(excess))
         goal = self.rel_tol * max(abs(mean), SMALLEST)
         dropped = 0
-        if not mixed and draws >= JUDGED:
+        if not is_mixed and draws >= JUDGED:
             another = 2 * max(progress.burnin, draws) * progress.grad_evals / (progress.left_out + draws)
             if progress.grad_evals + another <= self.max_grad_evals / 2:
                 return Done() if fallen(excess) else WarmUpAgain()
             dropped = draws // 2
-        if fallen(excess) or (mixed and error <= goal):
+        if fallen(excess) or (is_mixed and error <= goal and ess_mean(excess) >= FEW):
             return Done(dropped)
         needed = 1.05 * draws * (error / goal) ** 2
         look = math.ceil(min(np.fmax(needed, GROWTH[0] * draws), GROWTH[1] * draws))
-        return GoOn(look, dropped, float(mean), error)
+        return GoOn(look, dropped, mean, error)

@@ -12,6 +12,7 @@ from llckit.llc.bounds import Bounds
 from llckit.llc.outcome import judge, judge_scale
 from llckit.llc.statistics import Z95, Statistics
 from llckit.sampling import Trace
+from llckit.sampling.diagnostics import EXPLORED
 
 GOOD = Statistics(
     llc=10.0,
@@ -26,6 +27,7 @@ GOOD = Statistics(
     virial=1.0,
     virial_mcse=0.01,
     rhat=1.0,
+    drifts=False,
     ess=1000.0,
     heat=0.0,
 )
@@ -44,9 +46,13 @@ TRACE = Trace(
 BOUNDS = Bounds(lower=8.0, upper=12.0, lower_finite=8.0, below=0.0, above=0.0)
 
 
-def verdict(*, diverged=False, is_exact=True, rel_tol=0.02, bounds=BOUNDS, dim=100, **changes):
+def verdict(
+    *, diverged=False, is_exact=True, rel_tol=0.02, bounds=BOUNDS, dim=100, steps=0, turning_length=0.0, **changes
+):
     statistics = dataclasses.replace(GOOD, **changes)
-    trace = dataclasses.replace(TRACE, diverged=diverged, rel_tol=rel_tol)
+    trace = dataclasses.replace(
+        TRACE, diverged=diverged, rel_tol=rel_tol, num_burnin=steps, turning_length=turning_length
+    )
     return judge(statistics, trace, dim=dim, is_exact=is_exact, bounds=bounds)
 
 
@@ -60,6 +66,7 @@ def test_what_is_good_has_converged():
     [
         ({"llc": -Z95 * 0.1 + 1e-9}, {"llc": -Z95 * 0.1 - 1e-9}, Outcome.NOT_A_MINIMUM),
         ({"rhat": LIMITS.rhat}, {"rhat": LIMITS.rhat + 1e-9}, Outcome.NOT_MIXED),
+        ({"drifts": False}, {"drifts": True}, Outcome.NOT_MIXED),
         ({"virial": 0.87 + 1e-9}, {"virial": 0.87 - 1e-9}, Outcome.NOT_SPREAD),
         ({"virial": 1.13 - 1e-9}, {"virial": 1.13 + 1e-9}, Outcome.OVERHEATED),
         ({"heat": 2.5}, {"heat": 2.5 + 1e-9}, Outcome.OVERHEATED),
@@ -84,6 +91,13 @@ def test_inexact_samplers_are_allowed_less_heat_where_the_llc_is_small():
     assert verdict(is_exact=True, **surplus) is Outcome.CONVERGED
     assert verdict(is_exact=False, **surplus) is Outcome.OVERHEATED
     assert verdict(is_exact=False, dim=10, **surplus) is Outcome.CONVERGED
+
+
+def test_flat_directions_may_stay_unexplored_after_many_steps_with_long_trajectories():
+    little = {"virial": 0.4, "steps": EXPLORED, "turning_length": 30.0}  # 4 λ̂ is 40, and so is the virial
+    assert verdict(**little) is Outcome.CONVERGED
+    for missing in ({"steps": EXPLORED - 1}, {"turning_length": 0.0}, {"virial": 0.39}, {"is_exact": False}):
+        assert verdict(**little | missing) is Outcome.NOT_SPREAD
 
 
 def test_the_first_that_holds_decides():

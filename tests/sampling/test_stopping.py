@@ -7,6 +7,7 @@ import pytest
 
 from llckit.errors import InputError
 from llckit.sampling import FixedDraws, UntilError, mcse_mean
+from llckit.sampling.diagnostics import EXPLORED
 from llckit.sampling.stopping import GROWTH, JUDGED, SMALLEST, Done, GoOn, Progress, WarmUpAgain
 
 DIM, CHAINS = 5, 16
@@ -27,8 +28,8 @@ def test_a_number_of_draws_is_looked_at_once():
     assert (rule.max_grad_evals, rule.rel_tol) == (1000, None)
 
 
-@pytest.mark.parametrize(("min_draws", "burnin", "look"), [(150, 150, 150), (60, 20, 60), (150, 800, 400)])
-def test_the_first_look_comes_no_earlier_than_after_half_of_the_warm_up(min_draws, burnin, look):
+@pytest.mark.parametrize(("min_draws", "burnin", "look"), [(40, 150, 40), (40, 20, 40), (40, 800, 200)])
+def test_the_first_look_comes_no_earlier_than_after_a_quarter_of_the_warm_up(min_draws, burnin, look):
     assert UntilError(0.01, 1000).first_look(min_draws, burnin) == look
 
 
@@ -77,6 +78,22 @@ def test_another_warm_up_may_take_half_of_the_budget():
     longer = progress(apart=1.0, burnin=300)  # twice 300 steps take 2000
     assert UntilError(0.5, 6000).judge(longer) == WarmUpAgain()
     assert isinstance(UntilError(0.5, 5999).judge(longer), GoOn)
+
+
+def test_few_draws_are_not_enough_however_small_their_error_seems():
+    generator = np.random.default_rng(0)
+    for draws, enough in ((8, False), (30, True)):  # of 2 chains: 16 and 60
+        excess = 100 + generator.normal(size=(draws, 2))
+        virial = DIM + generator.normal(size=(draws, 2))
+        verdict = UntilError(0.05, 100_000).judge(Progress(excess, virial, DIM, 1000, 100, 100))
+        assert (verdict == Done()) == enough
+
+
+def test_chains_that_have_not_spread_are_done_once_they_have_explored():
+    so_far = progress(left_out=EXPLORED)._replace(virial=np.full((200, CHAINS), 8.2), dim=20, turning_length=30.0)
+    assert UntilError(0.5, 100_000).judge(so_far) == Done()  # 8.2 is above 4 λ̂, which is about 8
+    for fewer in ({"left_out": EXPLORED - 1}, {"turning_length": 0.0}, {"virial": np.full((200, CHAINS), 7.5)}):
+        assert UntilError(0.5, 100_000).judge(so_far._replace(**fewer)) == WarmUpAgain()
 
 
 def test_chains_that_have_fallen_below_the_start_are_done():
