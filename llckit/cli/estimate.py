@@ -11,7 +11,7 @@ import numpy as np
 from llckit.cli.arguments import Commands, add_task_arguments, scales, steps
 from llckit.cli.tables import print_curve
 from llckit.files import check_new_file
-from llckit.llc import LLCCurve, Spectrogram, WorkerPool, dask_executor, estimate_curve
+from llckit.llc import CURVE_REL_TOL, LLCCurve, Spectrogram, WorkerPool, dask_executor, estimate_curve
 from llckit.plotting import FIGURE_ENDINGS, plot_curve, plot_spectrogram, save_figure
 from llckit.posterior import Task, behavioral_task, load_task
 from llckit.store import CheckpointStore
@@ -30,6 +30,12 @@ def add_estimate_command(commands: Commands) -> None:
     command.add_argument("--steps", metavar="A,B,…", type=steps, help="only these checkpoints")
     command.add_argument("--n-beta", metavar="X[,Y,…]", type=scales, help="default: n/ln(n); several: the spectrogram")
     command.add_argument("--localization", type=float, metavar="X", help="default: chosen, and printed")
+    command.add_argument("--minutes", type=float, metavar="M", help="end after so long; checkpoints share it equally")
+    command.add_argument("--rel-tol", type=float, default=CURVE_REL_TOL, metavar="R", help="relative error to reach")
+    command.add_argument("--chains", type=int, metavar="C", help="chains per checkpoint (default: chosen)")
+    command.add_argument("--draws", type=int, metavar="D", help="draws per chain (default: until the error is reached)")
+    command.add_argument("--batch-size", type=int, metavar="B", help="samples per gradient (default: chosen)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of all randomness (default 0)")
     command.add_argument("--params", metavar="NAMES", help="sample only these, such as 'layers.0.*,head.weight'")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: this one alone)")
@@ -51,6 +57,12 @@ def estimate(arguments: Namespace) -> int:
             steps=arguments.steps,
             n_beta=arguments.n_beta,
             localization=arguments.localization,
+            max_seconds=None if arguments.minutes is None else 60 * arguments.minutes,
+            rel_tol=arguments.rel_tol,
+            num_chains=arguments.chains,
+            num_draws=arguments.draws,
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
             executor=executor,
         )
     for curve in found.curves if isinstance(found, Spectrogram) else [found]:

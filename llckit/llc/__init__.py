@@ -2,7 +2,7 @@
 
 from llckit.llc.cache import VERSION, kept_curves
 from llckit.llc.curve import LLCCurve
-from llckit.llc.estimate_curve import estimate_curve
+from llckit.llc.estimate_curve import CURVE_REL_TOL, estimate_curve
 from llckit.llc.estimate_llc import estimate_llc
 from llckit.llc.how_found import HowFound
 from llckit.llc.llc_estimate import LLCEstimate
@@ -15,6 +15,7 @@ from llckit.llc.statistics import Z95
 from llckit.llc.workers import WorkerPool, dask_executor
 
 __all__ = [
+    "CURVE_REL_TOL",
     "LIMITS",
     "VERSION",
     "Z95",

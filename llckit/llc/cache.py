@@ -20,6 +20,7 @@ from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
 VERSION = 11  # of the estimator: raise it where the same settings would give other numbers
+READ_OPERATIONS, FEWEST_READ = 5e8, 16  # and samples: what it costs to know a checkpoint again
 FOLDER = "estimates"  # inside the store's folder; beside an exported store, its name comes first
 
 
@@ -97,14 +98,19 @@ def kept_curves(store: CheckpointStore) -> dict[bool, LLCCurve]:
 def fingerprint(checkpoint: Checkpoint) -> list[float | str]:
     """L(w*) and a hash of ∇L(w*), both of the user's loss: they change if the loss or the data do.
 
+    They are those of all samples if that costs no more than 5·10⁸ operations, else of as few as that, and of 16 at
+    least. Data in memory are hashed in full beside it.
+
     Args:
         checkpoint: Of any task.
 
     Returns:
-        The loss and the SHA-256 of its gradient.
+        The loss, the SHA-256 of its gradient, and that of the data.
     """
-    grad = checkpoint.user.loss_grad.cpu().contiguous().numpy().tobytes()
-    return [checkpoint.user.loss, hashlib.sha256(grad).hexdigest()]
+    user = checkpoint.user
+    few = user.thinned(max(FEWEST_READ, int(READ_OPERATIONS / max(1, user.operations))))
+    grad = few.loss_grad.cpu().contiguous().numpy().tobytes()
+    return [few.loss, hashlib.sha256(grad).hexdigest(), user.samples.digest]
 
 
 def describe(task: Task, scale: Scale, gradients: Gradients, settings: Settings) -> dict[str, Any]:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import torch
 
 from llckit.errors import InputError
-from llckit.llc.gradients import (
-    AllSamples,
-    Cause,
-    FixedSubset,
-    Gradients,
-    GradientsReason,
-    Guided,
-    GuideTrial,
-    Minibatches,
-)
-from llckit.llc.scale import RESOLUTION, Scale
+from llckit.llc.cost import AFFORDABLE, Cost
+from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Gradients, GradientsReason, Guided, Minibatches
+from llckit.llc.scale import OVERHEAD, RESOLUTION, Scale
 from llckit.llc.settings import Settings
 from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task, behavioral_task, depth_below
-from llckit.sampling import FixedDraws, Sampler, hmc, sample
+from llckit.sampling import FixedDraws, Sampler, hmc, mcse_mean, sample
 
-AFFORDABLE = 4096  # samples: the full loss is taken up to here
 SMALLEST_SUBSET = 512
-SPARING = 4  # a subset is worth it from that many times fewer samples
+SPARING = 4  # what is not exact is worth it from that many times fewer operations
 SHIFT = 0.1  # how far below w* the subset's own minimum may lie, in units of the LLC
 SATURATED = 0.01  # relative change of the effective dimension when the subset is doubled
-MINIBATCH = 512
 GUIDES = 1 / 8  # of all samples: gradients along a trajectory then cost about as much as the energy at its end
 PILOT, PILOT_GRADIENTS = 40, 2000  # steps of the warm-up, and draws after it, that show how well a guide does
 FOLLOWED = 0.65  # acceptance of short trajectories below which long ones are hardly ever accepted
+SMALLEST, LARGEST = 8, 512  # samples of a minibatch, before its heat is seen
+COOL, HEATED_DRAWS, HEATED_CHAINS = 0.05, 40, 2  # share of the LLC that heat may be, and the trial that shows it
+GROWTH = 16  # by which minibatches grow at most to be cool
+SMALLEST_EXCESS = 0.1  # which the heat is compared with at least
+CONTROL = 0.1  # of the sampling: what ∇L(w*) of all samples may cost
 
 
 def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings: Settings) -> Gradients:
-    """Take what the user asked for, or choose where sampler, subset and batch size were left open.
+    """Take what the user asked for, or choose the cheapest that is right where sampler and sizes were left open.
 
-    * Up to 4096 samples, or if the loss does not look at the data: all samples.
-    * Above that, a fixed subset S, sampled in place of all, if it is safe. Its minimum must be w*, too:
-      nβ (L_S(w*) − L_S(ŵ)), about ½ nβ gᵀH⁺g for its gradient g, is below 0.1 (it is in the hundreds with label noise).
-      And its Hessian must have the full rank: doubling S changes the effective dimension Σ th/(th + γ), t = nβ, by at
-      most 1 %. S begins with 512 samples and is doubled up to a quarter of all.
-    * Otherwise minibatches of an eighth of all samples (at least 512) guide trajectories, which all samples accept or
-      reject (`Guide`). A trial of 40 + 40 short trajectories must be accepted with a mean probability of at least 0.65;
-      else all samples cost less in the end. The trial takes at most 2000 gradients a chain, beside `max_grad_evals`.
-    * If the loss has no behavioral counterpart: minibatches of 512 with a control variate.
+    Costs are predicted in operations (`Cost`), and what is exact is preferred unless it costs four times more:
+
+    * All samples, if sampling then costs no more than 4·10¹¹ operations, or the loss does not look at the data.
+    * A fixed subset S, sampled in place of all, if it is safe. Its minimum must be w*, too: nβ (L_S(w*) − L_S(ŵ)),
+      about ½ nβ gᵀH⁺g for its gradient g, is below 0.1 (it is in the hundreds with label noise). And its Hessian must
+      have the full rank: doubling S changes the effective dimension Σ th/(th + γ), t = nβ, by at most 1 %. S begins
+      with 512 samples and is doubled up to a quarter of all.
+    * Minibatches of an eighth of all samples that guide trajectories, which all samples accept or reject (`Guide`). A
+      trial of 40 + 40 short trajectories must be accepted with a mean probability of at least 0.65.
+    * Langevin dynamics, on all samples if they cost no more than minibatches. These hold as many samples as a call
+      computes in the time that it takes anyway, and are doubled until their heat, measured by pairs of chains in a
+      trial, is below a twentieth of λ̂. w* is their control variate if ∇L(w*) of all samples costs at most a tenth of
+      the sampling.
 
     Args:
         task: Model, data and loss.
@@ -62,21 +64,52 @@ def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings:
     if isinstance(settings.sampler, Sampler):
         reason = GradientsReason(Cause.SAMPLER_GIVEN)
         return AllSamples(reason) if settings.batch_size is None else Minibatches(reason, settings.batch_size)
+    if not checkpoint.bytes_per_sample or not checkpoint.samples.is_indexable:
+        if settings.batch_size is None:
+            return AllSamples(GradientsReason(Cause.AFFORDABLE))
+        return Minibatches(GradientsReason(Cause.GIVEN), settings.batch_size)
+    cost = Cost.at(checkpoint, scale, settings.chains_for(checkpoint))
+    size = settings.batch_size or _natural_size(checkpoint)
+    affordable = min(AFFORDABLE, settings.budget.operations)
+    dearest = max(affordable, SPARING * min(cost.langevin(size), cost.langevin(n)))
     if settings.batch_size is not None:
-        return _minibatches(task, checkpoint, scale, settings, Cause.GIVEN)
-    if n <= AFFORDABLE or not checkpoint.bytes_per_sample or not checkpoint.samples.is_indexable:
+        guided = _guided(task, checkpoint, settings, Cause.GIVEN) if cost.hmc(n) <= dearest else None
+        return guided or _minibatches(task, checkpoint, scale, settings, cost, size, Cause.GIVEN)
+    if cost.hmc(n) <= dearest:
         return AllSamples(GradientsReason(Cause.AFFORDABLE))
-    shift = _shift(checkpoint, scale, SMALLEST_SUBSET, settings.seed)
-    if shift > SHIFT:
-        return _minibatches(task, checkpoint, scale, settings, Cause.OTHER_MINIMUM, shift)
+    shift, cause = None, Cause.TOO_LARGE
+    if n >= SPARING * SMALLEST_SUBSET and cost.hmc(SMALLEST_SUBSET) <= dearest:
+        shift = _shift(checkpoint, scale, SMALLEST_SUBSET, settings.seed)
+        subset = None if shift > SHIFT else _saturated(checkpoint, scale, cost, dearest, settings.seed)
+        if subset is not None:
+            return FixedSubset(GradientsReason(Cause.SAME_MINIMUM), subset)
+        cause = Cause.OTHER_MINIMUM if shift > SHIFT else cause
+        shift = shift if shift > SHIFT else None
+    if cost.hmc(max(1, int(2 * GUIDES * n))) <= dearest:
+        guided = _guided(task, checkpoint, settings, cause, shift, scale)
+        if guided is not None:
+            return guided
+    if size >= n or cost.langevin(n) <= cost.langevin(size):
+        return AllSamples(GradientsReason(cause, shift), warm_up=cost.warm_up)
+    return _minibatches(task, checkpoint, scale, settings, cost, size, cause, shift)
+
+
+def _natural_size(checkpoint: Checkpoint) -> int:
+    """As many samples as a call computes in the time that it takes anyway, a power of two."""
+    size = 2 ** round(math.log2(OVERHEAD / checkpoint.operations))
+    return min(max(SMALLEST, size), LARGEST)
+
+
+def _saturated(checkpoint: Checkpoint, scale: Scale, cost: Cost, dearest: float, seed: int) -> int | None:
+    """The smallest subset whose Hessian has the full rank, as far as one is worth it."""
     size = SMALLEST_SUBSET
-    smaller = _effective_dimension(checkpoint, scale, size, settings.seed)
-    while SPARING * size <= n:
-        larger = _effective_dimension(checkpoint, scale, 2 * size, settings.seed)
+    smaller = _effective_dimension(checkpoint, scale, size, seed)
+    while SPARING * size <= checkpoint.samples.n and cost.hmc(size) <= dearest:
+        larger = _effective_dimension(checkpoint, scale, 2 * size, seed)
         if abs(larger - smaller) <= SATURATED * larger:
-            return FixedSubset(GradientsReason(Cause.SAME_MINIMUM), size)
+            return size
         size, smaller = 2 * size, larger
-    return _minibatches(task, checkpoint, scale, settings, Cause.TOO_LARGE)
+    return None
 
 
 def _given_subset(checkpoint: Checkpoint, scale: Scale, subset: int, seed: int) -> Gradients:
@@ -92,23 +125,62 @@ def _given_subset(checkpoint: Checkpoint, scale: Scale, subset: int, seed: int) 
     return FixedSubset(GradientsReason(Cause.GIVEN), subset)
 
 
-def _minibatches(
-    task: Task, checkpoint: Checkpoint, scale: Scale, settings: Settings, cause: Cause, shift: float | None = None
-) -> Gradients:
-    trial: GuideTrial | None = None
+def _guided(
+    task: Task,
+    checkpoint: Checkpoint,
+    settings: Settings,
+    cause: Cause,
+    shift: float | None = None,
+    scale: Scale | None = None,
+) -> Guided | None:
+    """Minibatches that guide, if there is a guide and, with a scale, if a trial says that it is followed."""
     try:
-        if checkpoint.samples.is_indexable:
-            behavioral_task(task)
-            if settings.batch_size is not None:
-                return Guided(GradientsReason(cause, shift), settings.batch_size)
-            size = max(MINIBATCH, int(GUIDES * checkpoint.samples.n))
-            acceptance = _acceptance(task, checkpoint, scale, size, settings)
-            if acceptance < FOLLOWED:
-                return AllSamples(GradientsReason(cause, shift, GuideTrial(size, acceptance)))
-            return Guided(GradientsReason(cause, shift), size)
-    except InputError as error:
-        trial = GuideTrial(error=str(error))
-    return Minibatches(GradientsReason(cause, shift, trial), settings.batch_size or MINIBATCH)
+        behavioral_task(task)
+    except InputError:
+        return None
+    if scale is None:
+        return None if settings.batch_size is None else Guided(GradientsReason(cause, shift), settings.batch_size)
+    size = max(SMALLEST_SUBSET, int(GUIDES * checkpoint.samples.n))
+    acceptance = _acceptance(task, checkpoint, scale, size, settings)
+    return Guided(GradientsReason(cause, shift), size) if acceptance >= FOLLOWED else None
+
+
+def _minibatches(
+    task: Task,
+    checkpoint: Checkpoint,
+    scale: Scale,
+    settings: Settings,
+    cost: Cost,
+    size: int,
+    cause: Cause,
+    shift: float | None = None,
+) -> Minibatches:
+    n = checkpoint.samples.n
+    control = not checkpoint.is_behavioral and cost.gradient(n, 1) <= CONTROL * cost.langevin(size)
+    found = Minibatches(GradientsReason(cause, shift), size, has_control=control, warm_up=cost.warm_up)
+    if settings.batch_size is not None:
+        return found
+    heat = _heat(task, checkpoint, scale, settings, found)
+    while heat > COOL and 2 * found.size <= min(n, GROWTH * size):
+        found, heat = dataclasses.replace(found, size=2 * found.size), heat / 2
+    return found
+
+
+def _heat(task: Task, checkpoint: Checkpoint, scale: Scale, settings: Settings, gradients: Minibatches) -> float:
+    """The heat of minibatches as a share of the excess, as far as it is there beyond doubt, from a short run."""
+    rows = HEATED_CHAINS
+    posterior = LocalPosterior(checkpoint, n_beta=scale.n_beta, localization=scale.localization, rows=rows)
+    trial = sample(
+        posterior,
+        gradients.sampler(task, posterior, None),
+        seed=settings.seed,
+        num_burnin=min(gradients.warm_up or 0, PILOT),
+        stopping=FixedDraws(HEATED_DRAWS, PILOT_GRADIENTS),
+        batch_size=gradients.batch_size,
+        control=gradients.control,
+    )
+    heat, error = float(trial.heat.mean()), mcse_mean(trial.heat)
+    return (heat - error) / max(float(trial.excess.mean()), SMALLEST_EXCESS)
 
 
 def _acceptance(task: Task, checkpoint: Checkpoint, scale: Scale, size: int, settings: Settings) -> float:

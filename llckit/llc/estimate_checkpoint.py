@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from llckit.llc.bounds import find_bounds, is_affordable
+from llckit.llc.cost import gradient_operations
 from llckit.llc.gradients import Gradients
 from llckit.llc.how_found import HowFound
 from llckit.llc.llc_estimate import LLCEstimate
@@ -13,7 +15,10 @@ from llckit.llc.scale import Scale
 from llckit.llc.settings import Settings
 from llckit.llc.statistics import Statistics
 from llckit.posterior import Checkpoint, LocalPosterior, Observable, Task, depth_below, observing
-from llckit.sampling import Start, sample
+from llckit.sampling import Sampler, Start, sample
+
+DESCENT, SHARE = 25, 0.1  # gradients that the depth takes, and what it may cost of the sampling
+SEEN = 512  # samples from which L(w*) and its gradient are told where all of them are never read
 
 
 def estimate_checkpoint(
@@ -43,31 +48,35 @@ def estimate_checkpoint(
         The estimate.
     """
     at_scale = {"n_beta": scale.n_beta, "localization": scale.localization}
-    whole = LocalPosterior(checkpoint, rows=1, **at_scale)  # refuses a loss that is not finite
     sampled, chains = gradients.sampled(checkpoint, settings.seed), settings.chains_for(checkpoint)
+    user = checkpoint.user if gradients.takes_all else checkpoint.user.thinned(SEEN, settings.seed)
+    loss, grad_norm = user.loss, float(user.loss_grad.double().norm())  # refuses a loss that is not finite
     posterior = LocalPosterior(sampled, rows=chains, **at_scale)
-    sampler = settings.sampler if settings.sampler != "auto" else gradients.sampler(task, posterior, start)
+    sampler = settings.sampler if isinstance(settings.sampler, Sampler) else gradients.sampler(task, posterior, start)
+    size = gradients.batch_size or sampled.samples.n
     trace = sample(
         posterior,
         sampler,
         seed=settings.seed,
-        num_burnin=settings.num_burnin,
-        stopping=settings.stopping,
+        num_burnin=gradients.num_burnin if settings.num_burnin is None else settings.num_burnin,
+        stopping=settings.stopping_for(gradient_operations(sampled, size, chains)),
         batch_size=gradients.batch_size,
+        control=gradients.control,
         progress=progress,
         observe=None if observe is None else observing(task, checkpoint, observe),
     )
     statistics = Statistics.from_trace(trace, scale.localization, checkpoint.dim)
-    depth, _ = depth_below(whole)
-    cost = chains * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
-    bounds = find_bounds(task, sampled, depth=depth, **at_scale) if is_affordable(sampled, cost) else None
+    cost = chains * trace.grad_evals * size
+    has_bounds = gradients.takes_all and is_affordable(sampled, cost)
+    depth = _depth(sampled, scale, math.inf if has_bounds else SHARE * cost)
+    bounds = find_bounds(task, sampled, depth=depth, **at_scale) if has_bounds else None
     outcome = judge(statistics, trace, dim=checkpoint.dim, is_exact=sampler.is_exact, bounds=bounds)
     return LLCEstimate(
         **statistics.shown(),
         depth=depth,
         outcome=judge_scale(outcome, statistics.llc, statistics.leans) if scale.reason.was_searched else outcome,
-        loss=checkpoint.user.loss,
-        grad_norm=float(checkpoint.user.loss_grad.double().norm()),
+        loss=loss,
+        grad_norm=grad_norm,
         n_beta=scale.n_beta,
         localization=scale.localization,
         how_found=HowFound.from_trace(
@@ -86,3 +95,13 @@ def estimate_checkpoint(
         lower_finite=None if bounds is None else bounds.lower_finite,
         bracket_margin=None if bounds is None else bounds.margin,
     )
+
+
+def _depth(checkpoint: Checkpoint, scale: Scale, most: float) -> float:
+    """nβ (L(w*) − L(ŵ)), see `depth_below`; NaN if it would take more gradients of one sample than that."""
+    if checkpoint.is_behavioral:
+        return 0.0
+    if most < DESCENT * checkpoint.samples.n:
+        return math.nan
+    posterior = LocalPosterior(checkpoint, n_beta=scale.n_beta, localization=scale.localization, rows=1)
+    return depth_below(posterior)[0]

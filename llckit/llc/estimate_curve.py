@@ -39,7 +39,8 @@ class _Options(TypedDict, total=False):
     num_draws: int | None
     num_burnin: int | None
     rel_tol: float
-    max_grad_evals: int
+    max_grad_evals: int | None
+    max_seconds: float | None
     batch_size: int | None
     subset: int | None
     seed: int
@@ -81,7 +82,8 @@ def estimate_curve(
     num_draws: int | None = None,
     num_burnin: int | None = None,
     rel_tol: float = CURVE_REL_TOL,
-    max_grad_evals: int = CURVE_MAX_GRAD_EVALS,
+    max_grad_evals: int | None = None,
+    max_seconds: float | None = None,
     batch_size: int | None = None,
     subset: int | None = None,
     seed: int = 0,
@@ -108,6 +110,7 @@ def estimate_curve(
         num_burnin: Warm-up steps.
         rel_tol: Relative standard error to reach.
         max_grad_evals: Gradients per chain and checkpoint after which sampling ends.
+        max_seconds: Seconds after which the call ends; checkpoints share them equally.
         batch_size: Samples per gradient.
         subset: Samples of a fixed subset.
         seed: Seed of all randomness.
@@ -133,7 +136,7 @@ def estimate_curve(
         num_burnin=num_burnin,
         sampler=sampler,
         rel_tol=rel_tol,
-        budget=Budget(max_grad_evals),
+        budget=Budget.of(max_grad_evals, max_seconds, CURVE_MAX_GRAD_EVALS),
         seed=seed,
         batch_size=batch_size,
         subset=subset,
@@ -206,13 +209,13 @@ class _Run(NamedTuple):
         try:
             for step, key in keys.items():
                 estimate = cache.estimate(key)
-                if estimate is not None:
+                if estimate is not None and not (estimate.how_found.is_cut and settings.budget.is_open):
                     done[step] = estimate
                     bar.update()
             missing = [step for step in keys if step not in done]
-            self._estimate({step: None for step in missing if step not in anchors}, choice, keep)
+            self._estimate({step: None for step in missing if step not in anchors}, choice, keep, len(missing))
             followers = [step for step in missing if step in anchors]
-            self._estimate({step: start_from(done[anchors[step]]) for step in followers}, choice, keep)
+            self._estimate({step: start_from(done[anchors[step]]) for step in followers}, choice, keep, len(followers))
         finally:
             bar.close()
             earlier = cache.curve(name)
@@ -228,21 +231,37 @@ class _Run(NamedTuple):
         }
 
     def _estimate(
-        self, starts: dict[int, Start | None], choice: RunChoice, keep: Callable[[int, LLCEstimate], None]
+        self,
+        starts: dict[int, Start | None],
+        choice: RunChoice,
+        keep: Callable[[int, LLCEstimate], None],
+        to_come: int,
     ) -> None:
-        """Estimate these checkpoints, here or by workers; each begins with what is given."""
+        """Estimate these checkpoints, here or by workers, out of so many to come; each begins with what is given."""
         store, task, settings, (scale, gradients, _) = self.store, self.task, self.settings, choice
         if self.executor is not None and starts:
+            at_once = getattr(self.executor, "_max_workers", 1)
+            seconds = None if settings.budget.is_open else settings.budget.seconds_left * min(1, at_once / to_come)
             jobs = [
-                Job.make(store, task, step, float(self.known[step].fingerprint[0]), scale, gradients, settings, start)
+                Job.make(
+                    store,
+                    task,
+                    step,
+                    float(self.known[step].fingerprint[0]),
+                    scale,
+                    gradients,
+                    settings,
+                    start,
+                    seconds,
+                )
                 for step, start in starts.items()
             ]
             finish(jobs, self.executor, keep)
             return
         with steady_threads(task):
-            for step, start in starts.items():
-                checkpoint = task.checkpoint(store.load(step))
-                keep(step, estimate_checkpoint(task, checkpoint, scale, gradients, settings, start=start))
+            for done, (step, start) in enumerate(starts.items()):
+                checkpoint, sharing = task.checkpoint(store.load(step)), settings.sharing(1 / (to_come - done))
+                keep(step, estimate_checkpoint(task, checkpoint, scale, gradients, sharing, start=start))
 
 
 def find_anchors(steps: Iterable[int]) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from llckit.llc.estimate_on_plateau import estimate_on_plateau
 from llckit.llc.llc_estimate import LLCEstimate
 from llckit.llc.make_task import make_task
 from llckit.llc.scale import choose_scale
-from llckit.llc.settings import MAX_GRAD_EVALS, REL_TOL, Budget, Settings
+from llckit.llc.settings import REL_TOL, Budget, Settings
 from llckit.posterior import LossFunction, Observable, Selection, Task, steady_threads
 from llckit.sampling import Sampler
 
@@ -34,7 +34,8 @@ def estimate_llc(
     num_draws: int | None = None,
     num_burnin: int | None = None,
     rel_tol: float = REL_TOL,
-    max_grad_evals: int = MAX_GRAD_EVALS,
+    max_grad_evals: int | None = None,
+    max_seconds: float | None = None,
     batch_size: int | None = None,
     subset: int | None = None,
     n: int | None = None,
@@ -63,7 +64,9 @@ def estimate_llc(
         num_draws: Draws per chain; None goes on until `rel_tol` or the budget is reached.
         num_burnin: Warm-up steps; None takes the sampler's own number.
         rel_tol: Standard error to reach, relative to λ̂ (taken as at least 0.1); at most 2 % if nβ is searched for.
-        max_grad_evals: Gradients per chain, at each nβ that is tried, after which sampling ends.
+        max_grad_evals: Gradients per chain, at each nβ that is tried, after which sampling ends; None takes what some
+            minutes allow.
+        max_seconds: Seconds after which the call ends, all that it does included; None sets no limit.
         batch_size: Samples per gradient; None and no `subset` lets `choose_gradients` decide.
         subset: Number of samples, fixed, whose loss stands for the full one; refused if their minimum lies elsewhere.
         n: Number of samples, if rows of `data` are not what counts.
@@ -91,7 +94,7 @@ def estimate_llc(
         num_burnin=num_burnin,
         sampler=sampler,
         rel_tol=rel_tol,
-        budget=Budget(max_grad_evals),
+        budget=Budget.of(max_grad_evals, max_seconds),
         seed=seed,
         batch_size=batch_size,
         subset=subset,
@@ -99,12 +102,13 @@ def estimate_llc(
     task = make_task(model, data, loss_fn, n=n, device=device, params=params, compile=compile, behavioral=behavioral)
     with closing(task.samples), steady_threads(task):
         checkpoint = task.checkpoint()
-        scale = choose_scale(checkpoint, task.n, n_beta, localization)
+        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.operations)
         gradients = choose_gradients(task, checkpoint, scale, settings)
-        if n_beta is None:
+        search: Callable[..., LLCEstimate] = estimate_checkpoint
+        if n_beta is None and not gradients.allows_search:
+            scale = scale.not_searched()
+        elif n_beta is None:
             search = partial(estimate_on_plateau, keep_localization=localization is not None)
-        else:
-            search = estimate_checkpoint
         estimate = search(task, checkpoint, scale, gradients, settings, progress=progress, observe=observe)
     if on_failure == "raise" and not estimate.outcome.trusted:
         raise EstimationError(f"{estimate.outcome.value}: {estimate.outcome.advice}")

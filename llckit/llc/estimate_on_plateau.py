@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from llckit.posterior import Checkpoint, Observable, Task
 STEADY = 0.02  # relative change per decade below which λ̂ is flat, and relative error that is enough to see it
 DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked at
 HELD = 0.1  # of λ̂, per e-fold: where it falls with γ and rises with nβ by more, γ holds the chain rather than the loss
+DEAREST = 3  # times as many gradients as the first estimate took: a rung that needs more ends its ladder
 UP, DOWN = (10.0, 1.0), (1.0, 0.1)  # by which nβ and γ are multiplied from rung to rung of a ladder
 
 
@@ -55,9 +57,9 @@ def estimate_on_plateau(
     * Without a plateau, the first rung is taken that agrees with all further ones of its ladder to 2 % within two
       standard errors. Else the first estimate, or, if γ held the chain, the first with a lower γ.
 
-    Every rung is asked for 2 %, whatever `rel_tol` is: nβ and γ say what is measured, and must not depend on how
-    precisely. Its warm-up begins with step size and turning length of the rung before. The rung that is taken is
-    estimated again with `rel_tol`, unless it is as precise already.
+    A rung may take three times as many gradients as the first estimate. Each is asked for 2 %, whatever `rel_tol` is:
+    nβ and γ say what is measured, and must not depend on how precisely. Its warm-up begins with step size and turning
+    length of the rung before. The rung taken is estimated again with `rel_tol`, unless it is as precise already.
 
     Args:
         task: Model, data and loss.
@@ -135,7 +137,13 @@ class _Search:
         self._task, self._checkpoint, self._scale, self._gradients = task, checkpoint, scale, gradients
         self._progress, self._observe = progress, observe
         self._grad_evals = 0
+        began = time.monotonic()
         self.first = self._estimate(scale, self._settings)
+        self._seconds = time.monotonic() - began
+        given = settings.budget.max_grad_evals or settings.budget.at_most
+        most = min(given, DEAREST * self.first.how_found.grad_evals)
+        budget = dataclasses.replace(settings.budget, max_grad_evals=most)
+        self._of_rung = dataclasses.replace(self._settings, budget=budget)
 
     def _estimate(self, scale: Scale, settings: Settings, near: LLCEstimate | None = None) -> LLCEstimate:
         start = None
@@ -157,7 +165,12 @@ class _Search:
     def _rung(self, factors: tuple[float, float], decade: int, before: LLCEstimate) -> LLCEstimate:
         n_beta, gamma = (factor**decade for factor in factors)
         moved = self._scale._replace(n_beta=self._scale.n_beta * n_beta, localization=self._scale.localization * gamma)
-        return self._estimate(moved, self._settings, before)
+        return self._estimate(moved, self._of_rung, before)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a rung that takes twice the time of the first can end before the deadline."""
+        return self._asked.budget.seconds_left > 2 * self._seconds
 
     def climb(self, factors: tuple[float, float], first: int) -> _Climb:
         """Rung by rung to a plateau, or to where there cannot be one."""
@@ -171,6 +184,8 @@ class _Search:
                 return _Climb(factors, first, rungs, ended=LadderEnd(max(rungs), is_minimum=False))
             if decade < first:
                 continue
+            if not self.has_time:
+                return _Climb(factors, first, rungs, ended=LadderEnd(max(rungs), is_out_of_time=True))
             rungs[decade] = self._rung(factors, decade, last)
             was, outside = (x.outcome is Outcome.OUTSIDE_BRACKET for x in (last, rungs[decade]))
             # A higher nβ may bring a value back into its bracket. A lower γ only opens more of what is beside w*: where
@@ -207,9 +222,10 @@ class _Search:
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         asked = self._asked
         is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None:
+        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.has_time:
             scale = self._scale._replace(n_beta=estimate.n_beta, localization=estimate.localization)
-            estimate = self._estimate(scale, asked, estimate)
+            again = self._estimate(scale, asked, estimate)
+            estimate = again if again.outcome.trusted and again.mcse < estimate.mcse else estimate
             is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
         is_enough = is_enough and estimate.outcome is Outcome.BUDGET_EXHAUSTED
         outcome = Outcome.CONVERGED if is_enough else estimate.outcome

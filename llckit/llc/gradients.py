@@ -66,7 +66,7 @@ class GradientsReason:
             case Cause.OTHER_MINIMUM:
                 return f"since the minimum of a fixed subset lies {self.shift:.3g} below w*"
             case Cause.TOO_LARGE:
-                return "since a fixed subset would have to hold most samples"
+                return "since what is exact would cost far more"
             case Cause.EARLIER:
                 return self.text
 
@@ -105,6 +105,11 @@ class Gradients(ABC):
     kind: ClassVar[str]
     reason: GradientsReason
 
+    @property
+    def control(self) -> bool:
+        """Whether w* is a control variate of minibatches."""
+        return True
+
     def __str__(self) -> str:
         return self.reason.text if self.reason.cause is Cause.EARLIER else self._words()
 
@@ -121,6 +126,21 @@ class Gradients(ABC):
     def subset(self) -> int | None:
         """Samples of a fixed subset; None if there is none."""
         return None
+
+    @property
+    def num_burnin(self) -> int | None:
+        """Steps of the warm-up that they ask for; None leaves it to the sampler."""
+        return None
+
+    @property
+    def allows_search(self) -> bool:
+        """Whether an estimate is so cheap that others at further scales may follow."""
+        return True
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether all samples that define the posterior are taken at some time in sampling, or half of them."""
+        return True
 
     def sampled(self, checkpoint: Checkpoint, seed: int) -> Checkpoint:
         """The checkpoint with the samples whose loss defines the posterior."""
@@ -141,9 +161,32 @@ class Gradients(ABC):
 
 @dataclass(frozen=True)
 class AllSamples(Gradients):
-    """Every gradient takes all samples."""
+    """Every gradient takes all samples.
+
+    Attributes:
+        warm_up: Steps that Langevin dynamics takes to warm up; None for Hamiltonian trajectories.
+    """
 
     kind: ClassVar[str] = "all samples"
+    warm_up: int | None = None
+
+    @property
+    def num_burnin(self) -> int | None:
+        """Steps of the warm-up."""
+        return self.warm_up
+
+    @property
+    def allows_search(self) -> bool:
+        """Whether chains move by Hamiltonian trajectories, which are taken where they are affordable."""
+        return self.warm_up is None
+
+    def default_sampler(self, start: Start | None = None) -> Sampler:
+        """Hamiltonian Monte Carlo, or Langevin dynamics."""
+        return hmc(start=start) if self.warm_up is None else baoab()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The kind, its size and its reason as JSON types."""
+        return super().to_dict() | {"warm_up": self.warm_up}
 
     def _words(self) -> str:
         if self.reason.trial is not None and self.reason.trial.acceptance is not None:
@@ -174,10 +217,23 @@ class FixedSubset(Gradients):
 
 @dataclass(frozen=True)
 class Minibatches(Gradients):
-    """Every gradient takes `size` samples anew, with w* as control variate."""
+    """Every gradient takes `size` samples anew.
+
+    Attributes:
+        size: Samples of a minibatch.
+        has_control: Whether w* is the control variate, which takes ∇L(w*) of all samples.
+        warm_up: Steps of the warm-up; None leaves it to the sampler.
+    """
 
     kind: ClassVar[str] = "minibatches"
     size: int
+    has_control: bool = True
+    warm_up: int | None = None
+
+    @property
+    def control(self) -> bool:
+        """As given."""
+        return self.has_control
 
     def _words(self) -> str:
         error = "" if self.reason.trial is None else f"; they cannot guide: {self.reason.trial.error}"
@@ -187,6 +243,25 @@ class Minibatches(Gradients):
     def batch_size(self) -> int:
         """Samples of a minibatch."""
         return self.size
+
+    @property
+    def num_burnin(self) -> int | None:
+        """Steps of the warm-up."""
+        return self.warm_up
+
+    @property
+    def allows_search(self) -> bool:
+        """Never: minibatches are taken where all samples are too dear even once."""
+        return False
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is a control variate."""
+        return self.has_control
+
+    def to_dict(self) -> dict[str, Any]:
+        """The kind, its sizes and its reason as JSON types."""
+        return super().to_dict() | {"control": self.has_control, "warm_up": self.warm_up}
 
     def default_sampler(self, start: Start | None = None) -> Sampler:
         """Underdamped Langevin dynamics, which needs no energies of all samples."""
@@ -227,8 +302,10 @@ def read_gradients(values: dict[str, Any]) -> Gradients:
     """
     reason = GradientsReason.from_dict(values["reason"])
     if values["kind"] == AllSamples.kind:
-        return AllSamples(reason)
-    sized = {kind.kind: kind for kind in (FixedSubset, Minibatches, Guided)}
+        return AllSamples(reason, values.get("warm_up"))
+    if values["kind"] == Minibatches.kind:
+        return Minibatches(reason, values["size"], values.get("control", True), values.get("warm_up"))
+    sized = {kind.kind: kind for kind in (FixedSubset, Guided)}
     if values["kind"] not in sized:
         raise ValueError(f"{values['kind']!r} is no kind of gradients")
     return sized[values["kind"]](reason, values["size"])

@@ -40,6 +40,7 @@ class HowFound:
         seed: Seed of all randomness.
         behavioral: Whether the behavioral loss was sampled.
         compiled: Whether gradients were compiled.
+        is_cut: Whether a deadline ended sampling before its draws or its error were reached.
     """
 
     reason: ScaleReason
@@ -56,6 +57,7 @@ class HowFound:
     seed: int
     behavioral: bool
     compiled: bool
+    is_cut: bool = False
 
     @classmethod
     def from_trace(
@@ -86,6 +88,7 @@ class HowFound:
             seed=seed,
             behavioral=behavioral,
             compiled=compiled,
+            is_cut=trace.is_cut,
         )
 
     def to_dict(self) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import socket
 import threading
 import warnings
@@ -11,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from typing import Any, NamedTuple
 
 from llckit.errors import EstimationError, InputError
+from llckit.llc.cache import fingerprint
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.gradients import Gradients
 from llckit.llc.llc_estimate import LLCEstimate
@@ -37,6 +39,7 @@ class Job(NamedTuple):
         settings: What was asked for, with `sampler="auto"`.
         sampler: Name and arguments of the sampler; None for "auto".
         start: What the warm-up of the anchor found.
+        seconds: What it may take; None sets no limit.
     """
 
     store: str
@@ -48,6 +51,7 @@ class Job(NamedTuple):
     settings: Settings
     sampler: tuple[str, Mapping[str, float | None]] | None
     start: Start | None
+    seconds: float | None
 
     @classmethod
     def make(
@@ -60,6 +64,7 @@ class Job(NamedTuple):
         gradients: Gradients,
         settings: Settings,
         start: Start | None,
+        seconds: float | None = None,
     ) -> Job:
         """A job from what the caller has at hand; see `check_sendable` for what cannot be one."""
         assert task.reference is not None
@@ -68,7 +73,8 @@ class Job(NamedTuple):
             sampler = settings.sampler.name, settings.sampler.settings
             settings = dataclasses.replace(settings, sampler="auto")
         path = str(store.path.resolve())
-        return cls(path, step, task.reference, loss, scale, gradients, settings, sampler, start)
+        settings = dataclasses.replace(settings, budget=dataclasses.replace(settings.budget, deadline=math.inf))
+        return cls(path, step, task.reference, loss, scale, gradients, settings, sampler, start, seconds)
 
 
 def check_sendable(executor: Executor, task: Task, settings: Settings) -> None:
@@ -173,14 +179,14 @@ def work(job: Job) -> dict[str, Any]:
 
 def _estimate(task: Task, job: Job) -> LLCEstimate:
     checkpoint = task.checkpoint(CheckpointStore(job.store, create=False).load(job.step))
-    loss = checkpoint.user.loss
+    loss = float(fingerprint(checkpoint)[0])
     if abs(loss - job.loss) > SAME_LOSS * max(abs(loss), abs(job.loss)):
         raise InputError(
             f"step {job.step}: a worker on {socket.gethostname()} finds the loss {loss:.6g} where it is {job.loss:.6g} "
             f"here; expected {job.task.name} to give the same data at every start and everywhere (seed random ones; "
             "where a module that it imports was edited, start the workers of a cluster again)"
         )
-    settings = job.settings
+    settings = job.settings.within(job.seconds)
     if job.sampler is not None:
         name, arguments = job.sampler
         settings = dataclasses.replace(settings, sampler=SAMPLERS[name](**arguments))

@@ -64,8 +64,8 @@ class Outcome(enum.Enum):
 _ADVICE = {
     Outcome.CONVERGED: "The chains agree and the error bar is as small as asked.",
     Outcome.BUDGET_EXHAUSTED: (
-        "The error bar is honest but wider than rel_tol; raise max_grad_evals for a sharper value, on minibatches "
-        "batch_size too."
+        "The error bar is honest but wider than rel_tol; raise max_seconds or max_grad_evals for a sharper value, on "
+        "minibatches batch_size too."
     ),
     Outcome.SCALE_DEPENDENT: (
         f"The error bar is honest, but of a value that holds at this scale only: an e times larger n_beta or "

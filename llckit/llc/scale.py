@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,8 +13,10 @@ from scipy.optimize import brentq
 from llckit.checks import check_number, check_positive
 from llckit.errors import InputError
 from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
-from llckit.posterior import Checkpoint, Spectrum
+from llckit.posterior import Checkpoint, Spectrum, spectrum_gradients
 
+SPECTRUM_OPERATIONS, SPECTRUM_SHARE = 4e10, 0.1  # that the spectrum may cost: 2 s of a core, and of the estimate
+OVERHEAD = 2e7  # operations of a call of the model: what a core computes in the millisecond that it takes
 CURVATURE_SAMPLES = 4096  # from which the spectrum that chooses γ is taken
 SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of ‖w*‖²
 SHRINKAGE = 1e-3  # share of the LLC's regular part that γ may take where that is possible
@@ -36,9 +39,17 @@ class Scale(NamedTuple):
     localization: float
     reason: ScaleReason
 
+    def not_searched(self) -> Scale:
+        """The same, with the reason that looking for a plateau would cost too much."""
+        return self._replace(reason=dataclasses.replace(self.reason, n_beta=NBetaRule.NOT_SEARCHED))
+
 
 def choose_scale(
-    checkpoint: Checkpoint, n: int, n_beta: float | None = None, localization: float | None = None
+    checkpoint: Checkpoint,
+    n: int,
+    n_beta: float | None = None,
+    localization: float | None = None,
+    operations: float = math.inf,
 ) -> Scale:
     """Fill in what the user left open: nβ = n/ln n (Watanabe 2013), and γ from curvature and size of the weights.
 
@@ -49,15 +60,16 @@ def choose_scale(
     * Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), with t = nβ and h the Hessian's eigenvalues from at most 4096 samples, takes no
       more than a thousandth of the LLC in regular directions.
 
-    The first decides alone if w* is a saddle, or if the second would let the chain go 30 times as far along flat
-    directions (100 times if the whole spectrum is known and has a gap). Without flat directions the curvature holds the
-    chain, and the second decides alone.
+    The first decides alone if the spectrum would cost more than 4·10¹⁰ operations or a tenth of all, if w* is a saddle,
+    or if the second would let the chain go 30 times as far along flat directions (100 times if the whole spectrum is
+    known and has a gap). Without flat directions the curvature holds the chain, and the second decides alone.
 
     Args:
         checkpoint: Where the choice is made.
         n: Number of samples.
         n_beta: nβ given by the user, or None.
         localization: γ given by the user, or None.
+        operations: What the whole estimate may cost.
 
     Returns:
         Both, and the reason.
@@ -67,9 +79,14 @@ def choose_scale(
     t = default_n_beta(n) if n_beta is None else float(n_beta)
     localization_rule = LocalizationRule.GIVEN
     if localization is None:
-        spectrum = checkpoint.thinned(CURVATURE_SAMPLES).curvature()
+        few = checkpoint.thinned(CURVATURE_SAMPLES)
         norm2 = float(checkpoint.weights.double().square().sum())
-        localization, localization_rule = _find_localization(t, spectrum, norm2)
+        gradients, each = spectrum_gradients(checkpoint.dim), few.samples.n * checkpoint.operations
+        together = checkpoint.flat_loss.is_batched(few.samples.n * checkpoint.bytes_per_sample)
+        if gradients * (each + (0 if together else OVERHEAD)) > min(SPECTRUM_OPERATIONS, SPECTRUM_SHARE * operations):
+            localization, localization_rule = _near(checkpoint.dim, norm2)
+        else:
+            localization, localization_rule = _find_localization(t, few.curvature(), norm2)
     return Scale(t, float(localization), ScaleReason(n_beta_rule, localization_rule))
 
 
@@ -118,12 +135,16 @@ def check_ladder(n_beta: Iterable[float]) -> np.ndarray:
     return ladder
 
 
+def _near(dim: float, norm2: float) -> tuple[float, LocalizationRule]:
+    """The γ that keeps chains near w* in units of the weights."""
+    return (dim / (SPREAD * norm2), LocalizationRule.WEIGHTS) if norm2 > 0 else (1.0, LocalizationRule.ZERO_WEIGHTS)
+
+
 def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[float, LocalizationRule]:
     dim = float(spectrum.weights.sum())
     values, weights = spectrum.values.numpy(), spectrum.weights.numpy()
     is_seen = values > RESOLUTION * spectrum.largest
-    near = dim / (SPREAD * norm2) if norm2 > 0 else 1.0
-    near_rule = LocalizationRule.WEIGHTS if norm2 > 0 else LocalizationRule.ZERO_WEIGHTS
+    near, near_rule = _near(dim, norm2)
     if spectrum.largest == 0 or not is_seen.any() or values.min() < -SADDLE * spectrum.largest:
         return near, near_rule
     k, share = t * values[is_seen], weights[is_seen]

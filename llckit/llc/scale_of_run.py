@@ -72,9 +72,12 @@ def choose_for_run(
     step = store.steps[-1]
     try:
         checkpoint = task.checkpoint(store.load(step))
-        scale, found = choose_scale(checkpoint, task.n, n_beta, localization), fingerprint(checkpoint)
+        found = fingerprint(checkpoint)
+        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.operations)
         gradients = choose_gradients(task, checkpoint, scale, settings)
-        if n_beta is None:
+        if n_beta is None and not gradients.allows_search:
+            scale = scale.not_searched()
+        elif n_beta is None:
             scale = _common_plateau(store, task, scale, gradients, settings)
     except InputError as error:
         raise InputError(f"step {step}: {error}") from error

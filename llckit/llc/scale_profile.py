@@ -22,7 +22,7 @@ from llckit.llc.make_task import make_task
 from llckit.llc.outcome import Outcome
 from llckit.llc.scale import Scale, check_ladder, choose_scale
 from llckit.llc.scale_reason import NBetaRule
-from llckit.llc.settings import MAX_GRAD_EVALS, REL_TOL, Budget, Settings
+from llckit.llc.settings import REL_TOL, Budget, Settings
 from llckit.posterior import LossFunction, Selection, Task, steady_threads
 from llckit.sampling import Sampler
 
@@ -111,7 +111,8 @@ def scale_profile(
     num_draws: int | None = None,
     num_burnin: int | None = None,
     rel_tol: float = REL_TOL,
-    max_grad_evals: int = MAX_GRAD_EVALS,
+    max_grad_evals: int | None = None,
+    max_seconds: float | None = None,
     batch_size: int | None = None,
     n: int | None = None,
     params: Selection = None,
@@ -135,6 +136,7 @@ def scale_profile(
         num_burnin: Warm-up steps.
         rel_tol: Relative standard error to reach at each rung.
         max_grad_evals: Gradients per chain and rung.
+        max_seconds: Seconds after which the call ends; rungs share them equally.
         batch_size: Samples per gradient.
         n: Number of samples.
         params: What to sample.
@@ -151,7 +153,14 @@ def scale_profile(
         InputError: Wrong input, before any sampling.
     """
     settings = Settings(
-        num_chains, num_draws, num_burnin, sampler, rel_tol, Budget(max_grad_evals), seed=seed, batch_size=batch_size
+        num_chains=num_chains,
+        num_draws=num_draws,
+        num_burnin=num_burnin,
+        sampler=sampler,
+        rel_tol=rel_tol,
+        budget=Budget.of(max_grad_evals, max_seconds),
+        seed=seed,
+        batch_size=batch_size,
     )
     task = make_task(model, data, loss_fn, n=n, device=device, params=params, compile=compile, behavioral=behavioral)
     with closing(task.samples), steady_threads(task):
@@ -169,7 +178,8 @@ def _climb(
     estimates = []
     for rung in tqdm(ladder.tolist(), desc="scales", disable=None if progress else True):
         scale = Scale(rung, default.localization, reason)
-        estimates.append(estimate_checkpoint(task, checkpoint, scale, gradients, settings))
+        sharing = settings.sharing(1 / (len(ladder) - len(estimates)))
+        estimates.append(estimate_checkpoint(task, checkpoint, scale, gradients, sharing))
     llc, mcse = (np.array([getattr(e, name) for e in estimates]) for name in ("llc", "mcse"))
     usable = np.array([e.outcome.trusted for e in estimates])
     flat = find_plateau(ladder, llc, mcse, usable)

@@ -21,10 +21,17 @@ class NBetaRule(enum.Enum):
     PLATEAU_IN_LOCALIZATION = "plateau in localization"
     NO_PLATEAU = "no plateau"
     NOT_COMMON = "plateau not common"
+    NOT_SEARCHED = "not searched"
     EARLIER = "in words"
 
 
-_SEARCHED = (NBetaRule.PLATEAU, NBetaRule.PLATEAU_IN_LOCALIZATION, NBetaRule.NO_PLATEAU, NBetaRule.NOT_COMMON)
+_SEARCHED = (
+    NBetaRule.PLATEAU,
+    NBetaRule.PLATEAU_IN_LOCALIZATION,
+    NBetaRule.NO_PLATEAU,
+    NBetaRule.NOT_COMMON,
+    NBetaRule.NOT_SEARCHED,
+)
 
 
 class LocalizationRule(enum.Enum):
@@ -54,6 +61,7 @@ class LadderEnd(NamedTuple):
         outcome: Outcome of that rung if it is not to be trusted, or its budget was exhausted; None otherwise.
         is_positive: Whether λ̂ of that rung is above 0.
         still_changes: Whether all rungs were sharp, and λ̂ changes from each to the next.
+        is_out_of_time: Whether there was no time for a further rung.
         is_minimum: Whether w* can count as a minimum a decade further on.
     """
 
@@ -61,6 +69,7 @@ class LadderEnd(NamedTuple):
     outcome: Outcome | None = None
     is_positive: bool = True
     still_changes: bool = False
+    is_out_of_time: bool = False
     is_minimum: bool = True
 
     def __str__(self) -> str:
@@ -69,6 +78,8 @@ class LadderEnd(NamedTuple):
             return f"{decades if self.decade else 'here'} w* lies too far above a minimum near by"
         if self.still_changes:
             return f"{decades} it still changes"
+        if self.is_out_of_time:
+            return f"{decades if self.decade else 'after the first estimate'} the time is over"
         if self.outcome is not None:
             fault = self.outcome.value
         else:
@@ -129,7 +140,7 @@ class ScaleReason:
 
     @property
     def was_searched(self) -> bool:
-        """Whether a plateau was looked for, here or at the last checkpoint of a run."""
+        """Whether nβ was left open, so that a plateau was looked for, or would have been if it were affordable."""
         return self.n_beta in _SEARCHED
 
     def __str__(self) -> str:
@@ -154,6 +165,8 @@ class ScaleReason:
                 return f"n_beta = n/ln(n), with the LLC flat in localization{within}"
             case NBetaRule.NO_PLATEAU:
                 return f"n_beta = n/ln(n), as no plateau was found ({self.ended})"
+            case NBetaRule.NOT_SEARCHED:
+                return "n_beta = n/ln(n), as looking for a plateau would cost several times as much"
             case NBetaRule.NOT_COMMON:
                 return f"n_beta = n/ln(n), since {self.not_common}"
             case NBetaRule.EARLIER:

@@ -13,8 +13,6 @@ from llckit.sampling.diagnostics import MIN_DRAWS, drifts, error_of_mean
 from llckit.sampling.diagnostics import Z95 as Z95
 from llckit.sampling.stopping import SMALLEST
 
-HEAT_ERROR = 0.2  # relative error of the predicted heat of minibatches, which is of first order only
-
 
 @dataclass(frozen=True)
 class Statistics:
@@ -35,7 +33,7 @@ class Statistics:
         rhat: Split rank-normalised R-hat.
         drifts: Whether the mean moves from the first half of the draws to the second.
         ess: Bulk effective sample size.
-        heat: What the noise of minibatches adds to the mean, to first order; known even if a chain diverged.
+        heat: What the noise of minibatches adds to the mean.
     """
 
     llc: float
@@ -67,30 +65,30 @@ class Statistics:
             The statistics.
         """
         excess, chains = trace.excess, trace.excess.shape[1]
-        heat = float(trace.heat.mean())
         if len(excess) < MIN_DRAWS or trace.diverged:
             nan = math.nan
-            return cls(nan, nan, np.full(chains, nan), nan, nan, nan, nan, nan, {}, nan, nan, nan, False, nan, heat)
-        heat_error = math.hypot(HEAT_ERROR * heat, trace.heat.std() / math.sqrt(chains))
-        variance = float(excess.var(ddof=1))
+            return cls(nan, nan, np.full(chains, nan), nan, nan, nan, nan, nan, {}, nan, nan, nan, False, nan, nan)
+        cooled, doubt = _cooled(trace)
+        noise2 = np.square(trace.noise)
+        variance = float(excess.var(ddof=1) - noise2.mean())
         deviation = excess - excess.mean()
         with_distance = -localization / 2 * deviation * (trace.distance2 - trace.distance2.mean())
         return cls(
-            llc=float(excess.mean()) - heat,
-            mcse=math.hypot(error_of_mean(excess), heat_error),
-            llc_per_chain=excess.mean(axis=0) - heat,
+            llc=float(cooled.mean()),
+            mcse=math.hypot(error_of_mean(cooled), doubt),
+            llc_per_chain=cooled.mean(axis=0),
             llc_variance=variance,
             sensitivity_n_beta=float(excess.mean()) - variance,
-            sensitivity_n_beta_mcse=mcse_mean(excess - deviation**2),
+            sensitivity_n_beta_mcse=mcse_mean(excess - deviation**2 + noise2),
             sensitivity_localization=float(with_distance.mean()),
             sensitivity_localization_mcse=mcse_mean(with_distance),
             observed={name: (float(x.mean()), mcse_mean(x)) for name, x in trace.observed.items()},
             virial=float(trace.virial.mean()) / dim,
             virial_mcse=mcse_mean(trace.virial) / dim,
-            rhat=rhat(excess),
-            drifts=drifts(excess),
-            ess=ess_bulk(excess),
-            heat=heat,
+            rhat=rhat(cooled),
+            drifts=drifts(cooled),
+            ess=ess_bulk(cooled),
+            heat=float(excess.mean() - cooled.mean()),
         )
 
     @property
@@ -104,6 +102,34 @@ class Statistics:
     def shown(self) -> dict[str, Any]:
         """The figures that an `LLCEstimate` has under the same names."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("virial_mcse", "drifts", "heat")}
+
+
+def _cooled(trace: Trace) -> tuple[np.ndarray, float]:
+    """The excess without the heat of minibatches.
+
+    With f the mean excess and c that of chains with twice the noise, noise that is the same everywhere adds heat, and
+    the mean without is 2f − c. Noise that vanishes at w* grows with the excess, heat is a factor 1/(1 − rx) of noise x,
+    and the mean without is fc/(2c − f). Half of their difference is the doubt that remains.
+
+    Args:
+        trace: The draws.
+
+    Returns:
+        Draws whose mean is that without heat, shape (draws, chains), and the doubt.
+    """
+    if not trace.heat.any():
+        return trace.excess, 0.0
+    hotter = trace.excess + trace.heat
+    f, c = trace.excess.mean(), hotter.mean()
+    summand = 2 * trace.excess - hotter
+    if not (f > 0 and 2 * c > f):
+        return summand, 0.0
+    factor = f * c / (2 * c - f)
+    doubt = abs(factor - summand.mean()) / 2
+    if not trace.heat_grows:
+        return summand, doubt
+    slopes = 2 * c**2 / (2 * c - f) ** 2, -(f**2) / (2 * c - f) ** 2
+    return factor + slopes[0] * (trace.excess - f) + slopes[1] * (hotter - c), doubt
 
 
 def is_precise(llc: float, mcse: float, rel_tol: float) -> bool:

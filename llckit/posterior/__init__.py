@@ -2,7 +2,7 @@
 
 from llckit.posterior.behavioral import behavioral_task
 from llckit.posterior.checkpoint import Checkpoint
-from llckit.posterior.curvature import Spectrum
+from llckit.posterior.curvature import Spectrum, largest_eigenvalue, spectrum_gradients
 from llckit.posterior.depth import depth_below
 from llckit.posterior.flat_loss import FlatLoss, LossFunction
 from llckit.posterior.guide import Guide
@@ -32,8 +32,10 @@ __all__ = [
     "Task",
     "behavioral_task",
     "depth_below",
+    "largest_eigenvalue",
     "load_reference",
     "load_task",
     "observing",
+    "spectrum_gradients",
     "steady_threads",
 ]

@@ -61,6 +61,11 @@ class Checkpoint:
         return self if self._user is None else self._user
 
     @property
+    def is_behavioral(self) -> bool:
+        """Whether L is the distance from the checkpoint's own outputs: 0 at w*, on every sample, with no gradient."""
+        return self._user is not None
+
+    @property
     def dim(self) -> int:
         """Number of sampled weights."""
         return len(self.weights)
@@ -101,6 +106,11 @@ class Checkpoint:
     def bytes_per_sample(self) -> int:
         """Bytes that autograd keeps for each sample and row, see `FlatLoss.saved_bytes`."""
         return self.flat_loss.saved_bytes(self.weights, self.fixed, self.samples)
+
+    @functools.cached_property
+    def operations(self) -> int:
+        """Floating-point operations of one gradient for each sample and row, see `FlatLoss.operations`."""
+        return self.flat_loss.operations(self.weights, self.fixed, self.samples)
 
     @functools.cached_property
     def loss(self) -> float:
@@ -191,6 +201,20 @@ class Checkpoint:
         """
         batched, _ = self._chunks(size, len(rows))
         return self._losses_and_grads(rows, batch, batched=batched, own_batches=True)
+
+    def minibatch_losses(self, rows: Tensor, batch: Tree, size: int) -> Tensor:
+        """Mean loss on a minibatch of its own for every row, without gradients.
+
+        Args:
+            rows: Weights, shape (rows, dim).
+            batch: The minibatches, leaves of shape (rows, size, …).
+            size: Samples in each.
+
+        Returns:
+            Losses, float64, shape (rows,).
+        """
+        batched, _ = self._chunks(size, len(rows))
+        return self.flat_loss.losses(rows, self.fixed, batch, batched=batched, own_batches=True)
 
     def _losses_and_grads(
         self, rows: Tensor, batch: Tree, *, batched: bool, own_batches: bool = False

@@ -60,8 +60,30 @@ def curvature(gradient: Gradient, center: Tensor, seed: int = 0) -> Spectrum:
         return Spectrum(torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(dim, dtype=torch.float64))
     delta *= math.sqrt(dim)
     if 8 * PROBES * LANCZOS_STEPS * dim > BASIS_BYTES:
-        return _lanczos_of_three(gradient, center, delta, seed)
+        return _quadrature(*_lanczos_of_three(gradient, center, delta, seed, LANCZOS_STEPS), dim)
     return _lanczos(gradient, center, delta, seed)
+
+
+def spectrum_gradients(dim: int) -> int:
+    """How many gradients `curvature` takes for so many weights."""
+    return 2 * (dim if dim <= DENSE else PROBES * LANCZOS_STEPS)
+
+
+def largest_eigenvalue(gradient: Gradient, center: Tensor, steps: int, seed: int = 0) -> float:
+    """The largest eigenvalue of the Hessian alone (at least 0), for two gradients a step; see `curvature`.
+
+    Args:
+        gradient: ∇L at rows of weights.
+        center: Where, shape (dim,).
+        steps: Steps of Lanczos.
+        seed: Seed of the probe vector.
+
+    Returns:
+        The largest Ritz value, which is no larger than the eigenvalue.
+    """
+    delta = STEP * (float(center.double().square().mean().sqrt()) or 1.0) * math.sqrt(len(center))
+    steps = min(steps, len(center))
+    return _quadrature(*_lanczos_of_three(gradient, center, delta, seed, steps), len(center)).largest
 
 
 def _products(gradient: Gradient, center: Tensor, vectors: Tensor, delta: float) -> Tensor:
@@ -88,14 +110,13 @@ def _lanczos(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spe
     return _quadrature(torch.stack(alphas, 1), torch.stack(betas[:-1], 1), dim)
 
 
-def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spectrum:
-    """The plain recurrence, which keeps three vectors in memory."""
-    dim = len(center)
+def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: int, steps: int) -> tuple[Tensor, Tensor]:
+    """The plain recurrence, which keeps three vectors in memory: its tridiagonal matrix, as `_quadrature` takes it."""
     generator = torch.Generator().manual_seed(seed)
-    vector = torch.randn(dim, generator=generator, dtype=center.dtype).to(center)
+    vector = torch.randn(len(center), generator=generator, dtype=center.dtype).to(center)
     vector /= vector.norm()
     previous, alphas, betas = torch.zeros_like(vector), [], []
-    for _ in range(LANCZOS_STEPS):
+    for _ in range(steps):
         image = previous.mul_(-2 * delta * betas[-1]) if betas else previous
         image += gradient(torch.add(center, vector, alpha=delta)[None])[0]
         image -= gradient(torch.sub(center, vector, alpha=delta)[None])[0]
@@ -104,8 +125,9 @@ def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: in
         image -= alphas[-1] * vector
         betas.append(image.norm())
         previous, vector = vector, image.div_(betas[-1].clamp_min(1e-30))
-    alpha, beta = (torch.stack(x)[None].double().cpu() for x in (alphas, betas[:-1]))
-    return _quadrature(alpha, beta, dim)
+    none = center.new_empty(0)
+    alpha, beta = ((torch.stack(x) if x else none)[None].double().cpu() for x in (alphas, betas[:-1]))
+    return alpha, beta
 
 
 def _quadrature(alpha: Tensor, beta: Tensor, dim: int) -> Spectrum:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from llckit.posterior.layout import Layout
 from llckit.posterior.samples import Samples
@@ -92,23 +93,25 @@ class FlatLoss:
         losses = functional_call(self.module, swapped, (batch,))
         return losses.double().mean()
 
-    def losses(self, rows: Tensor, fixed: Fixed, batch: Tree, *, batched: bool) -> Tensor:
+    def losses(self, rows: Tensor, fixed: Fixed, batch: Tree, *, batched: bool, own_batches: bool = False) -> Tensor:
         """Mean loss of a batch at each row, without gradients.
 
         Args:
             rows: Weights, shape (rows, dim).
             fixed: Tensors that are not sampled, by name.
-            batch: One batch for all rows.
+            batch: One batch for all rows, or with `own_batches` one for each (leaves start with `rows`).
             batched: Whether rows are evaluated in one call.
+            own_batches: Whether every row has its own batch.
 
         Returns:
             float64 losses, shape (rows,).
         """
         with torch.no_grad():
             if batched:
-                return vmap(self.mean, in_dims=(0, None, None))(rows, fixed, batch)
+                return vmap(self.mean, in_dims=(0, None, 0 if own_batches else None))(rows, fixed, batch)
             with _Borrowed(self, fixed) as model:
-                return torch.stack([model.loss(row, batch).double() for row in rows])
+                batches = (tree_map(lambda x, r=r: x[r], batch) if own_batches else batch for r in range(len(rows)))
+                return torch.stack([model.loss(row, own).double() for row, own in zip(rows, batches, strict=True)])
 
     def losses_and_grads(
         self, rows: Tensor, fixed: Fixed, batch: Tree, *, batched: bool, own_batches: bool = False
@@ -189,25 +192,54 @@ class FlatLoss:
         Returns:
             Bytes per sample; 0 for a loss that does not look at the data.
         """
-        if samples.n < 4:
-            return 0
-        kept, sizes = [], []
-        for size in (2, 4):
+        total = 0
+
+        def count(tensor: Tensor) -> Tensor:
+            nonlocal total
+            total += tensor.numel() * tensor.element_size()
+            return tensor
+
+        def of(batch: Tree) -> int:
+            nonlocal total
             total = 0
-
-            def count(tensor: Tensor) -> Tensor:
-                nonlocal total
-                total += tensor.numel() * tensor.element_size()
-                return tensor
-
-            batch, length = next(samples.chunks(size))  # a loader's own batches may hold fewer
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
                 self.mean(weights.clone().requires_grad_(), fixed, batch)
-            kept.append(total)
-            sizes.append(length)
-        if sizes[0] == sizes[1]:
-            return kept[0] // sizes[0]
-        return max(0, (kept[1] - kept[0]) // (sizes[1] - sizes[0]))
+            return total
+
+        return _for_each_further_sample(of, samples)
+
+    def operations(self, weights: Tensor, fixed: Fixed, samples: Samples) -> int:
+        """Count the floating-point operations of a gradient for each further sample of a batch.
+
+        Matrix products, convolutions and attention are counted, as `torch.utils.flop_counter` does it; a backward takes
+        twice the operations of a forward. The count is the same on every machine.
+
+        Args:
+            weights: Shape (dim,).
+            fixed: Tensors that are not sampled, by name.
+            samples: The data.
+
+        Returns:
+            Operations per sample; at least 6 for each weight, unless the loss does not look at the data.
+        """
+
+        def of(batch: Tree) -> int:
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                self.mean(weights, fixed, batch)
+            return 3 * counter.get_total_flops()
+
+        least = 6 * len(weights) if self.saved_bytes(weights, fixed, samples) else 0
+        return max(_for_each_further_sample(of, samples), least)
+
+
+def _for_each_further_sample(cost: Callable[[Tree], int], samples: Samples) -> int:
+    """By how much the cost of a batch grows with each further sample; 0 if there are too few samples to tell."""
+    if samples.n < 4:
+        return 0
+    (small, few), (large, more) = (next(samples.chunks(size)) for size in (2, 4))  # a loader's batches may hold fewer
+    if few == more:
+        return cost(small) // few
+    return max(0, (cost(large) - cost(small)) // (more - few))
 
 
 class _Borrowed:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from llckit.posterior.checkpoint import Checkpoint
+from llckit.posterior.trees import Tree, leaves
 
 BLOCK = 2**15  # weights of a row that are compared with w* at a time: they stay in the cache, and no copy is made
 
@@ -23,12 +24,51 @@ class Energy(NamedTuple):
         potential: U(w) = excess + γ/2 ‖w − w*‖², float64, shape (rows,).
         grad: ∇U(w), shape (rows, dim).
         distance2: ‖w − w*‖², float64, shape (rows,).
+        noise: Half the difference of two independent estimates of the excess, whose mean it is; 0 if it is exact, or
+            one estimate alone. float64, shape (rows,).
     """
 
     excess: Tensor
     potential: Tensor
     grad: Tensor
     distance2: Tensor
+    noise: Tensor
+
+
+class AtCenter(NamedTuple):
+    """What minibatches, one for each row, say at w*.
+
+    Attributes:
+        losses: L_B(w*), float64, shape (rows,); None for 0.
+        error: ∇L_B(w*) − ∇L(w*), shape (rows, dim); None if there is no control variate, or it is 0.
+    """
+
+    losses: Tensor | None = None
+    error: Tensor | None = None
+
+    def repeated(self, times: int) -> AtCenter:
+        """The same for several copies of all rows, one after the other."""
+        losses = None if self.losses is None else self.losses.repeat(times)
+        return AtCenter(losses, None if self.error is None else self.error.repeat(times, 1))
+
+    def taken_off(
+        self, posterior: LocalPosterior, losses: Tensor, grad: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """ΔL and its gradient as minibatches estimate them, without what they say at w*.
+
+        Args:
+            posterior: Where w* is.
+            losses: L_B(w), float64, shape (rows,).
+            grad: ∇L_B(w), shape (rows, dim); overwritten.
+            weights: w, shape (rows, dim).
+
+        Returns:
+            L_B(w) − L_B(w*) and ∇L_B(w); with a control variate its part is taken off both.
+        """
+        rise = losses if self.losses is None else losses - self.losses
+        if self.error is None:
+            return rise, grad
+        return rise - posterior.along(weights, self.error), grad.sub_(self.error)
 
 
 class LocalPosterior:
@@ -48,7 +88,7 @@ class LocalPosterior:
         localization: γ, float64, shape (rows,).
 
     Raises:
-        InputError: L(w*) or its gradient is not finite.
+        InputError: L(w*) or its gradient is not finite, when all samples are first asked for.
     """
 
     def __init__(
@@ -62,7 +102,6 @@ class LocalPosterior:
         self._columns = [x[:, None].to(weights.dtype) for x in (self.n_beta, self.localization)]
         self._away = weights.new_empty(rows, min(self.dim, BLOCK))  # kept: new memory costs page faults
         self._loss_grad = _SharedGradient(checkpoint)
-        self._loss = checkpoint.loss  # refuses what is not finite before any sampling
 
     def row(self, r: int) -> LocalPosterior:
         """The posterior of one row, which shares all memory with this one.
@@ -77,6 +116,22 @@ class LocalPosterior:
         one.rows, one.n_beta, one.localization = 1, self.n_beta[r : r + 1], self.localization[r : r + 1]
         one._away, one._columns = self._away[:1], [column[r : r + 1] for column in self._columns]
         return one
+
+    def repeated(self, times: int) -> LocalPosterior:
+        """The posterior with all its rows several times over, one copy of all after the other.
+
+        Args:
+            times: How often.
+
+        Returns:
+            A posterior of `times` as many rows.
+        """
+        return LocalPosterior(
+            self.checkpoint,
+            n_beta=self.n_beta.repeat(times),
+            localization=self.localization.repeat(times),
+            rows=times * self.rows,
+        )
 
     def __call__(self, weights: Tensor, indices: Tensor | None = None) -> Energy:
         """The posterior at `weights`.
@@ -94,20 +149,40 @@ class LocalPosterior:
         checkpoint = self.checkpoint
         if indices is None:
             loss, grad = checkpoint.loss_and_grad(weights)
-            return self.energy(loss - self._loss, grad, weights)
+            return self.energy(loss - checkpoint.loss, grad, weights)
         batch, size = checkpoint.samples.gather(indices), indices.shape[1]
         losses, grad = checkpoint.minibatch_loss_and_grad(weights, batch, size)
-        baseline, error = checkpoint.minibatch_loss_and_grad(checkpoint.weights.expand(weights.shape), batch, size)
-        error -= self._loss_grad.value
-        return self.energy(losses - baseline - self.along(weights, error), grad.sub_(error), weights)
+        at_center = self.at_center(batch, size, control=True)
+        return self.energy(*at_center.taken_off(self, losses, grad, weights), weights)
 
-    def energy(self, rise: Tensor, grad: Tensor, weights: Tensor) -> Energy:
+    def at_center(self, batch: Tree, size: int, *, control: bool) -> AtCenter:
+        """What minibatches say at w*, to be taken off from what they say elsewhere.
+
+        Args:
+            batch: The minibatches, leaves of shape (rows, size, …).
+            size: Samples in each.
+            control: Whether their gradients at w* are a control variate, which takes ∇L(w*) of all samples.
+
+        Returns:
+            Losses and, as control variate, gradients less ∇L(w*).
+        """
+        checkpoint = self.checkpoint
+        if checkpoint.is_behavioral:
+            return AtCenter()
+        rows = checkpoint.weights.expand(len(leaves(batch)[0]), self.dim)
+        if not control:
+            return AtCenter(checkpoint.minibatch_losses(rows, batch, size))
+        losses, error = checkpoint.minibatch_loss_and_grad(rows, batch, size)
+        return AtCenter(losses, error.sub_(self._loss_grad.value))
+
+    def energy(self, rise: Tensor, grad: Tensor, weights: Tensor, noise: Tensor | None = None) -> Energy:
         """nβ ΔL + γ/2 ‖w − w*‖² and its gradient, for any loss in the place of L.
 
         Args:
             rise: ΔL, that loss above w*, float64, shape (rows,).
             grad: Its gradient, shape (rows, dim); overwritten.
             weights: w, shape (rows, dim).
+            noise: Half the difference of two estimates of ΔL whose mean `rise` is; None for 0.
 
         Returns:
             Excess, potential, gradient and squared distance of every row.
@@ -117,11 +192,12 @@ class LocalPosterior:
         for part, away in self._away_by_blocks(weights):
             grad[:, part].mul_(n_beta).addcmul_(away, localization)
             distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
-        return self._energy(rise, grad, distance2)
+        return self._energy(rise, grad, distance2, noise)
 
-    def _energy(self, rise: Tensor, grad: Tensor, distance2: Tensor) -> Energy:
+    def _energy(self, rise: Tensor, grad: Tensor, distance2: Tensor, noise: Tensor | None = None) -> Energy:
         excess = self.n_beta * rise
-        return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2)
+        noise = torch.zeros_like(excess) if noise is None else self.n_beta * noise
+        return Energy(excess, excess + 0.5 * self.localization * distance2, grad, distance2, noise)
 
     def along(self, weights: Tensor, vectors: Tensor) -> Tensor:
         """(w − w*) · v of every row; with ∇U for v it is the virial, of mean `dim` under the posterior.
@@ -159,7 +235,7 @@ class LocalPosterior:
         distance2 = torch.zeros_like(loss)
         for _, away in self._away_by_blocks(weights):
             distance2 += torch.linalg.vector_norm(away, dim=1, dtype=torch.float64).square()
-        return self._energy(loss - self._loss, torch.full_like(loss, torch.nan), distance2)
+        return self._energy(loss - self.checkpoint.loss, torch.full_like(loss, torch.nan), distance2)
 
 
 class _SharedGradient:

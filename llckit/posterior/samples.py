@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch import Tensor
 from llckit.errors import InputError
 from llckit.posterior.streaming import Reader, Stream, read_once
 from llckit.posterior.trees import Tree, alike, cut, form, leaves, length, placed, rebuilt, tree_map
+
+PAIRED_BYTES = 2**28  # of a function's values that are kept beside the samples
 
 
 class Samples:
@@ -56,7 +60,7 @@ class Samples:
             raise InputError("data is empty; expected at least one sample")
 
     @staticmethod
-    def _of(source: _Kept | Stream) -> Samples:
+    def _of(source: _Source) -> Samples:
         new = object.__new__(Samples)
         new.n, new.reread, new._source = sum(source.sizes), None, source
         return new
@@ -65,6 +69,17 @@ class Samples:
     def is_indexable(self) -> bool:
         """Whether single samples can be gathered; not if a collate function pads batches to different lengths."""
         return self._source.is_indexable
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all samples that are in memory; an empty string for others."""
+        if not isinstance(self._source, _Kept):
+            return ""
+        found = hashlib.sha256()
+        for batch, _ in self.chunks(self.n):
+            for leaf in leaves(batch):
+                found.update(leaf.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     @property
     def block(self) -> Tree | None:
@@ -79,20 +94,26 @@ class Samples:
         """The first `size` samples of the first block (or the whole block), as one batch."""
         return next(self.chunks(size))[0]
 
-    def paired(self, function: Callable[[Tree], Tensor], size: int) -> Samples:
+    def paired(self, function: Callable[[Tree], Tensor], size: int, *, keep: bool = True) -> Samples:
         """The same samples, each as a pair (sample, function of it), sharing memory with these.
 
         The function's values are kept in memory even if the samples are not. As a model's outputs they tend to be far
-        smaller, and to compute them again would cost one more forward at every pass.
+        smaller, and to compute them again would cost one more forward at every pass. They are computed whenever samples
+        are asked for if they would take more than 256 MiB, or if only few samples will be.
 
         Args:
             function: Maps a batch to one tensor whose first dimension is the batch.
             size: Largest number of samples in a call.
+            keep: Whether values may be computed now, for all samples.
 
         Returns:
             Samples whose batches are tuples (batch, value).
         """
         size = min(size, self._source.most)
+        value = function(cut(self.first(1), 0, 1))
+        if not keep or value.numel() * value.element_size() * self.n > PAIRED_BYTES:
+            return self._of(_PairedLater(self._source, function, size))
+        assert not isinstance(self._source, _PairedLater)  # pairs are not paired again
         pieces = iter([function(batch) for batch, _ in self._source.chunks(size)])
         values = [torch.cat([next(pieces) for _ in range(0, each, size)]) for each in self._source.sizes]
         return self._of(self._source.paired(values))
@@ -106,7 +127,7 @@ class Samples:
         Returns:
             These samples.
         """
-        part = self._source.part(indices) if isinstance(self._source, Stream) else None
+        part = self._source.part(indices) if isinstance(self._source, Stream | _PairedLater) else None
         return self._of(_Kept([self.gather(indices)]) if part is None else part)
 
     def gather(self, indices: Tensor) -> Tree:
@@ -130,7 +151,7 @@ class Samples:
 
     def close(self) -> None:
         """End the worker processes that read the data, if any; the next pass starts new ones."""
-        if isinstance(self._source, Stream):
+        if isinstance(self._source, Stream | _PairedLater):
             self._source.close()
 
 
@@ -167,3 +188,33 @@ class _Kept:
 
     def gather(self, indices: Tensor) -> Tree:
         return tree_map(lambda x: x[indices.to(x.device)], self._blocks[0])
+
+
+class _PairedLater:
+    """Samples paired with a function of them that is computed whenever they are asked for."""
+
+    def __init__(self, source: _Source, function: Callable[[Tree], Tensor], size: int) -> None:
+        self._source, self._function, self._size = source, function, size
+        self.sizes, self.most, self.is_indexable = source.sizes, min(size, source.most), source.is_indexable
+
+    def chunks(self, size: int) -> Iterator[tuple[Tree, int]]:
+        for batch, count in self._source.chunks(min(size, self.most)):
+            yield (batch, self._function(batch)), count
+
+    def gather(self, indices: Tensor) -> Tree:
+        batch = self._source.gather(indices.reshape(-1))
+        pieces = [cut(batch, i, i + self._size) for i in range(0, indices.numel(), self._size)]
+        values = torch.cat([self._function(piece) for piece in pieces])
+        return tree_map(lambda x: x.reshape(*indices.shape, *x.shape[1:]), (batch, values))
+
+    def part(self, indices: Tensor) -> _PairedLater | None:
+        part = self._source.part(indices) if isinstance(self._source, Stream) else None
+        few = _Kept([self._source.gather(indices)]) if part is None else part
+        return _PairedLater(few, self._function, self._size)
+
+    def close(self) -> None:
+        if isinstance(self._source, Stream):
+            self._source.close()
+
+
+_Source = _Kept | Stream | _PairedLater

@@ -15,6 +15,7 @@ from llckit.posterior.flat_loss import FlatLoss, LossFunction, LossModule
 from llckit.posterior.trees import Tree, length
 
 CHUNK = 1024  # samples per forward when the targets are made
+KEPT_OPERATIONS = 1e11  # of three times as much as all targets cost, up to which they are made at once, and kept
 
 
 class Teacher:
@@ -45,8 +46,13 @@ class Teacher:
         """
         named = user.flat_loss.layout.named(user.weights, user.fixed)
         swapped = {f"model.{name}": value for name, value in named.items()}
-        with torch.no_grad():
-            pairs = user.samples.paired(lambda batch: functional_call(self._outputs, swapped, (batch,)), CHUNK)
+
+        def outputs(batch: Tree) -> Tensor:
+            with torch.no_grad():
+                return functional_call(self._outputs, swapped, (batch,))
+
+        keep = user.samples.n * user.operations <= KEPT_OPERATIONS
+        pairs = user.samples.paired(outputs, CHUNK, keep=keep)
         return Checkpoint(self.flat_loss, user.weights, user.fixed, pairs, user.compiler, user)
 
 

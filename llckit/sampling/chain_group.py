@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llckit.posterior import LocalPosterior
+from llckit.posterior import LocalPosterior, largest_eigenvalue
 from llckit.sampling.jumps import Jumps
-from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import MinibatchPotential, choose_potential
-from llckit.sampling.sampler import Info, Sampler
+from llckit.sampling.noise import Noise, PairedNoise
+from llckit.sampling.potentials import PairedMinibatches, choose_potential
+from llckit.sampling.sampler import Curvature, Info, Sampler
 
-NOISE_EVERY = 20  # draws from one measurement of the minibatches' noise to the next
 CURVATURE_SAMPLES = 2048  # enough for a first step size
+CURVATURE_BATCH, CURVATURE_STEPS = 32, 8  # samples and Lanczos steps where samplers take minibatches
 LARGE = 2**20  # weights from which on chains are moved one at a time, if the sampler accepts it
 
 Observe = Callable[[Tensor], Mapping[str, np.ndarray]]
@@ -55,13 +55,11 @@ class Draw(NamedTuple):
     """What is kept of a draw, chain by chain.
 
     Attributes:
-        columns: Excess, squared distance, virial and acceptance, shape (4, chains).
-        gradient_noise: Total variance of a minibatch's ∇U, shape (chains,); shape (0,) if it was not measured here.
+        columns: Excess, squared distance, virial, acceptance, noise and heat, shape (6, chains); see `Trace`.
         observed: Values of the observed functions, each of shape (chains,).
     """
 
     columns: np.ndarray
-    gradient_noise: np.ndarray
     observed: Mapping[str, np.ndarray]
 
     @classmethod
@@ -76,7 +74,6 @@ class Draw(NamedTuple):
         """
         return cls(
             np.concatenate([part.columns for part in parts], axis=1),
-            np.concatenate([part.gradient_noise for part in parts]),
             {name: np.concatenate([part.observed[name] for part in parts]) for name in parts[0].observed},
         )
 
@@ -90,7 +87,8 @@ class ChainGroup:
         seed: Seed of all chains.
         first: Number of the first of these chains among all.
         batch_size: Samples per gradient; None takes all.
-        stiffest: Gives the largest curvature of U at w*.
+        control: Whether w* is a control variate of paired minibatches.
+        curvature: Of U.
     """
 
     def __init__(
@@ -100,22 +98,22 @@ class ChainGroup:
         seed: int,
         first: int,
         batch_size: int | None,
-        stiffest: Callable[[], float],
+        control: bool,
+        curvature: Curvature,
     ) -> None:
         weights = posterior.checkpoint.weights
         self._posterior, self._sampler = posterior, sampler
-        self._noise = Noise(seed, posterior.rows, weights, first)
-        self._potential = choose_potential(sampler, posterior, batch_size, self._noise)
+        noise = Noise(seed, posterior.rows, weights, first)
+        self._potential = choose_potential(sampler, posterior, batch_size, noise, control=control)
+        self._noise = noise if self._potential.copies == 1 else PairedNoise(noise)
         self._jumps = (
             Jumps(posterior, Noise(seed, posterior.rows, weights, first, stream=2))
             if Jumps in sampler.accepts
             else None
         )
-        self._heated_by = (
-            self._potential if sampler.heat is not None and isinstance(self._potential, MinibatchPotential) else None
-        )
         self._last_virial = torch.full_like(posterior.n_beta, torch.nan)
-        self._state: Any = sampler.init(weights.repeat(posterior.rows, 1), self._potential, stiffest)
+        rows = posterior.rows * self._potential.copies
+        self._state: Any = sampler.init(weights.repeat(rows, 1), self._potential, curvature)
 
     @property
     def weights(self) -> Tensor:
@@ -126,7 +124,7 @@ class ChainGroup:
         """One step, and what the sampler learns from it."""
         info, jumped = self._move()
         self._state = self._sampler.adapt(self._state, info)
-        return _record(info, jumped)
+        return self._record(info, jumped)
 
     def freeze(self) -> None:
         """End the warm-up."""
@@ -143,14 +141,22 @@ class ChainGroup:
             What the step says of all chains at once, and what is kept of the draw.
         """
         info, further = self._move()
-        observed = observe(info.weights)
-        noise = np.zeros(0)
-        if self._heated_by is not None and number % NOISE_EVERY == 0:
-            noise, further = self._heated_by.noise(info.weights), further + 2
+        chains = slice(-self._posterior.rows, None)
+        weights, energy = info.weights[chains], info.energy
+        observed = observe(weights)
         if number % self._potential.virial_every == 0:
-            self._last_virial = self._posterior.along(info.weights, self._potential.gradient(info))
-        columns = torch.stack((info.energy.excess, info.energy.distance2, self._last_virial, info.acceptance))
-        return _record(info, further), Draw(columns.cpu().numpy(), noise, observed)
+            self._last_virial = self._posterior.along(weights, self._potential.gradient(info)[chains])
+        excess = energy.excess[chains]
+        heat = energy.excess[: self._posterior.rows] - excess  # 0 where chains have one row
+        columns = (
+            excess,
+            energy.distance2[chains],
+            self._last_virial,
+            info.acceptance[chains],
+            energy.noise[chains],
+            heat,
+        )
+        return self._record(info, further), Draw(torch.stack(columns).cpu().numpy(), observed)
 
     def _move(self) -> tuple[Info, int]:
         """One step, after a jump if that pays; and the gradients that jumping took."""
@@ -161,12 +167,14 @@ class ChainGroup:
         self._state, info = self._sampler.step(self._state, self._potential, self._noise)
         return info, jumped
 
+    def _record(self, info: Info, further: int) -> StepRecord:
+        spent = further + info.grad_evals * self._potential.gradients
+        return StepRecord(spent, info.step_size, info.turning_length, info.scale_ratio)
 
-def _record(info: Info, further: int) -> StepRecord:
-    return StepRecord(further + info.grad_evals, info.step_size, info.turning_length, info.scale_ratio)
 
-
-def chain_groups(posterior: LocalPosterior, sampler: Sampler, seed: int, batch_size: int | None) -> list[ChainGroup]:
+def chain_groups(
+    posterior: LocalPosterior, sampler: Sampler, seed: int, batch_size: int | None, *, control: bool
+) -> list[ChainGroup]:
     """All chains at w*: in one group or, for a large model whose sampler accepts `OneByOne`, each in its own.
 
     Args:
@@ -174,6 +182,7 @@ def chain_groups(posterior: LocalPosterior, sampler: Sampler, seed: int, batch_s
         sampler: The sampler that will move them.
         seed: Seed of all randomness.
         batch_size: Samples per gradient; None takes all.
+        control: Whether w* is a control variate of paired minibatches.
 
     Returns:
         The groups, in the order of the chains.
@@ -181,14 +190,27 @@ def chain_groups(posterior: LocalPosterior, sampler: Sampler, seed: int, batch_s
     Raises:
         InputError: The sampler does not accept minibatches and a batch size is given.
     """
-
-    @functools.cache
-    def stiffest() -> float:
-        checkpoint = posterior.checkpoint
-        few = checkpoint if batch_size is None else checkpoint.thinned(max(batch_size, CURVATURE_SAMPLES))
-        largest = posterior.n_beta * few.curvature().largest + posterior.localization
-        return max(float(largest.max()), 1e-12)
-
+    largest = _largest_on_few if batch_size is not None and PairedMinibatches in sampler.accepts else _largest
+    curvature = Curvature(functools.partial(largest, posterior, batch_size), float(posterior.localization.min()))
     one_by_one = OneByOne in sampler.accepts and posterior.dim >= LARGE
     parts = OneByOne.split(posterior) if one_by_one else [posterior]
-    return [ChainGroup(part, sampler, seed, r, batch_size, stiffest) for r, part in enumerate(parts)]
+    return [ChainGroup(part, sampler, seed, r, batch_size, control, curvature) for r, part in enumerate(parts)]
+
+
+def _largest(posterior: LocalPosterior, batch_size: int | None, weights: Tensor | None) -> float:
+    """The largest curvature of U, from its whole spectrum, at w* or at the first of some rows."""
+    checkpoint = posterior.checkpoint
+    few = checkpoint if batch_size is None else checkpoint.thinned(max(batch_size, CURVATURE_SAMPLES))
+    largest = (few if weights is None else few.at(weights[0])).curvature().largest
+    return _stiffest(posterior, largest)
+
+
+def _largest_on_few(posterior: LocalPosterior, batch_size: int | None, weights: Tensor | None) -> float:
+    """The same from a few samples and the ten steps of Lanczos that the largest eigenvalue needs."""
+    few = posterior.checkpoint.thinned(max(batch_size or 0, CURVATURE_BATCH))
+    center = few.weights if weights is None else weights[0]
+    return _stiffest(posterior, largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], center, CURVATURE_STEPS))
+
+
+def _stiffest(posterior: LocalPosterior, largest: float) -> float:
+    return max(float((posterior.n_beta * largest + posterior.localization).max()), 1e-12)

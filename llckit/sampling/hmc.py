@@ -17,7 +17,7 @@ from llckit.sampling.metric import Metric
 from llckit.sampling.metropolis import acceptance_of, kinetic, metropolis
 from llckit.sampling.noise import Noise
 from llckit.sampling.potentials import EnergyPotential, FullPotential
-from llckit.sampling.sampler import Info, Potential, Sampler
+from llckit.sampling.sampler import Curvature, Info, Potential, Sampler
 from llckit.sampling.trajectory import Trajectory
 
 SHORT, LONGEST = 10, 512  # leapfrogs
@@ -134,7 +134,7 @@ class _HMC:
     guide: Guides | None
     start: Start | None
 
-    def init(self, weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> HMCState:
+    def init(self, weights: Tensor, potential: Potential, curvature: Curvature) -> HMCState:
         if self.start is not None and self.start.weights is not None:
             weights = self.start.weights.to(weights)
         energy = potential(weights)

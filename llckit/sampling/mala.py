@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from llckit.sampling.adaptation import Steering, StepSize, check_step_size, star
 from llckit.sampling.metropolis import kinetic, metropolis
 from llckit.sampling.noise import Noise
 from llckit.sampling.potentials import FullPotential
-from llckit.sampling.sampler import Info, Potential, Sampler
+from llckit.sampling.sampler import Curvature, Info, Potential, Sampler
 
 TARGET_ACCEPTANCE = 0.574  # optimal as the dimension grows, Roberts & Rosenthal (JRSS B 60, 1998)
 
@@ -48,7 +47,7 @@ def mala(*, step_size: float | None = None) -> Sampler:
     """
     given = check_step_size(step_size)
 
-    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> MALAState:
+    def init(weights: Tensor, potential: Potential, curvature: Curvature) -> MALAState:
         return MALAState(weights, potential(weights), start_step(given, lambda: 1 / curvature()))
 
     def step(state: MALAState, potential: Potential, noise: Noise) -> tuple[MALAState, Info]:

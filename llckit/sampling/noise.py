@@ -52,6 +52,25 @@ class Noise:
         return float(torch.rand((), generator=self._shared, dtype=torch.float64))
 
 
+class PairedNoise(Noise):
+    """The same random numbers for both chains of a pair: the second half of the rows repeats the first.
+
+    Args:
+        noise: Random numbers for the first half.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._like, self._rows, self._shared = noise._like, noise._rows, noise._shared
+
+    def normal(self, dim: int) -> Tensor:
+        """Standard normal numbers, shape (2 × rows, dim)."""
+        return super().normal(dim).repeat(2, 1)
+
+    def uniform(self) -> Tensor:
+        """Uniform numbers in [0, 1), float64, shape (2 × rows,)."""
+        return super().uniform().repeat(2)
+
+
 def _generator(*words: int) -> torch.Generator:
     state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))

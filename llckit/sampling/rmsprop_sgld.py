@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,7 @@ from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
 from llckit.sampling.potentials import FullPotential, MinibatchPotential
-from llckit.sampling.sampler import Info, Potential, Sampler
+from llckit.sampling.sampler import Curvature, Info, Potential, Sampler
 
 STIFFNESS = 0.2  # ε times the largest curvature, as in sgld
 EPS = 0.1  # with it no direction can be stiffer than 0.2 / 0.1, half of what would be unstable
@@ -62,7 +61,7 @@ def rmsprop_sgld(*, step_size: float | None = None, decay: float = 0.99, eps: fl
         raise InputError(f"decay is {decay}; expected a finite number >= 0{hint}")
     eps = check_positive("eps", eps, f", such as {EPS}")
 
-    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> RMSPropSGLDState:
+    def init(weights: Tensor, potential: Potential, curvature: Curvature) -> RMSPropSGLDState:
         largest = curvature()
         return RMSPropSGLDState(weights, torch.ones_like(weights), 0, given or STIFFNESS / largest, largest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ def sample(
     seed: int = 0,
     num_burnin: int | None = None,
     batch_size: int | None = None,
+    control: bool = True,
     progress: bool = False,
     observe: Observe | None = None,
 ) -> Trace:
@@ -42,6 +44,7 @@ def sample(
         seed: Seed of all randomness.
         num_burnin: Steps of the warm-up; None takes the sampler's own number.
         batch_size: Samples per gradient; None takes all.
+        control: Whether w* is a control variate of paired minibatches (`PairedMinibatches`); others always have one.
         progress: Whether a bar is shown (on a terminal).
         observe: Maps the weights (rows, dim) of a draw to values (rows,) by name, which are kept beside it.
 
@@ -51,7 +54,7 @@ def sample(
     Raises:
         InputError: The sampler does not accept minibatches and a batch size is given.
     """
-    groups = chain_groups(posterior, sampler, seed, batch_size)
+    groups = chain_groups(posterior, sampler, seed, batch_size, control=control)
     burnin = sampler.num_burnin if num_burnin is None else num_burnin
     bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
     chains = _Chains(groups, observe or (lambda weights: {}), bar)
@@ -59,28 +62,31 @@ def sample(
         while True:
             look = stopping.first_look(sampler.min_draws, burnin)
             bar.total = chains.left_out + len(chains.draws) + burnin + look
-            chains.warm_up(burnin, stopping.max_grad_evals)
-            if chains.draws and chains.grad_evals >= stopping.max_grad_evals:
+            chains.warm_up(burnin, stopping)
+            if chains.draws and _is_spent(chains, stopping):
                 break  # nothing is left to draw with: the draws before this warm-up are the answer
             chains.start_drawing()
             if not _draw(chains, stopping, look, burnin, posterior.dim):
                 break
             burnin = 2 * max(burnin, len(chains.draws))
-    return _trace(chains, sampler, posterior.rows, stopping.rel_tol)
+    return _trace(chains, stopping, heat_grows=control or posterior.checkpoint.is_behavioral)
+
+
+def _is_spent(chains: _Chains, stopping: Stopping) -> bool:
+    return chains.grad_evals >= stopping.max_grad_evals or time.time() >= stopping.deadline
 
 
 def _draw(chains: _Chains, stopping: Stopping, look: int, burnin: int, dim: int) -> bool:
     """Draw until sampling is over, or chains have to be warmed up again; whether they have to."""
     while True:
         chains.draw()
-        if chains.diverged or (chains.grad_evals >= stopping.max_grad_evals and len(chains.draws) >= MIN_DRAWS):
+        if chains.diverged or (_is_spent(chains, stopping) and len(chains.draws) >= MIN_DRAWS):
             return False
         if len(chains.draws) < look:
             continue
-        excess, _, virial, _ = chains.columns()
-        verdict = stopping.judge(
-            Progress(excess, virial, dim, chains.grad_evals, chains.left_out, burnin, chains.last.turning_length)
-        )
+        excess, _, virial, _, _, heat = chains.columns()
+        spent = (chains.grad_evals, chains.left_out, burnin, chains.last.turning_length)
+        verdict = stopping.judge(Progress(excess - heat, virial, dim, *spent))
         if isinstance(verdict, WarmUpAgain):
             return True
         chains.drop(verdict.dropped)
@@ -101,7 +107,6 @@ class _Chains:
 
     Attributes:
         draws: The draws since the last warm-up, but for those dropped.
-        noises: The minibatches' noise wherever it was measured since then, each of shape (chains,).
         grad_evals: Gradients per chain, warm-ups included.
         left_out: Steps that are not among the draws.
         last: Record of the last step.
@@ -110,17 +115,18 @@ class _Chains:
     def __init__(self, groups: Sequence[ChainGroup], observe: Observe, bar: tqdm) -> None:
         self._groups, self._observe, self.bar = groups, observe, bar
         self.draws: list[Draw] = []
-        self.noises: list[np.ndarray] = []
         self.grad_evals = self.left_out = 0
         self.last = StepRecord(0, 0.0, 0.0, 1.0)
 
-    def warm_up(self, steps: int, max_grad_evals: int) -> None:
+    def warm_up(self, steps: int, stopping: Stopping) -> None:
         """So many steps, or fewer if the budget ends; the first warm-up may take half of it."""
-        limit = max_grad_evals if self.draws else max_grad_evals / 2
+        part = 1.0 if self.draws else 0.5
+        now = time.time()
+        until = now + part * (stopping.deadline - now)
         for _ in range(steps):
             self._count([group.warm_up() for group in self._groups])
             self.left_out += 1
-            if self.grad_evals >= limit:
+            if self.grad_evals >= part * stopping.max_grad_evals or time.time() >= until:
                 break
 
     def start_drawing(self) -> None:
@@ -128,15 +134,12 @@ class _Chains:
         for group in self._groups:
             group.freeze()
         self.drop(len(self.draws))
-        self.noises.clear()
 
     def draw(self) -> None:
         """One draw of each chain."""
         records, parts = zip(*(group.draw(len(self.draws), self._observe) for group in self._groups), strict=True)
         self._count(records)
         self.draws.append(Draw.joined(parts))
-        if len(self.draws[-1].gradient_noise):
-            self.noises.append(self.draws[-1].gradient_noise)
 
     def drop(self, number: int) -> None:
         """Leave out the first draws."""
@@ -149,7 +152,7 @@ class _Chains:
         return not np.isfinite(self.draws[-1].columns).all()
 
     def columns(self) -> np.ndarray:
-        """Excess, squared distance, virial and acceptance of all draws, shape (4, draws, chains)."""
+        """The columns of all draws, shape (6, draws, chains)."""
         return np.stack([draw.columns for draw in self.draws], axis=1)
 
     def weights(self) -> Tensor | None:
@@ -164,10 +167,7 @@ class _Chains:
         self.bar.update()
 
 
-def _trace(chains: _Chains, sampler: Sampler, rows: int, rel_tol: float | None) -> Trace:
-    heat = np.zeros(rows)
-    if sampler.heat is not None and chains.noises:
-        heat = np.array([sampler.heat(chains.last.step_size, noise) for noise in np.mean(chains.noises, axis=0)])
+def _trace(chains: _Chains, stopping: Stopping, *, heat_grows: bool) -> Trace:
     names = chains.draws[0].observed
     return Trace(
         *chains.columns(),
@@ -176,9 +176,10 @@ def _trace(chains: _Chains, sampler: Sampler, rows: int, rel_tol: float | None) 
         step_size=chains.last.step_size,
         turning_length=chains.last.turning_length,
         scale_ratio=chains.last.scale_ratio,
-        rel_tol=rel_tol,
+        rel_tol=stopping.rel_tol,
         diverged=chains.diverged,
-        heat=heat,
+        is_cut=time.time() >= stopping.deadline and chains.grad_evals < stopping.max_grad_evals,
+        heat_grows=heat_grows,
         observed={name: np.stack([draw.observed[name] for draw in chains.draws]) for name in names},
         last=chains.weights(),
     )

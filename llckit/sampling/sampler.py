@@ -33,6 +33,22 @@ class Potential(Protocol):
         ...
 
 
+class Curvature(NamedTuple):
+    """The curvature of U, as far as it can be known beforehand.
+
+    Attributes:
+        largest: Gives the largest curvature of U at some rows of weights, or at w* if it is given None; at a cost.
+        softest: The curvature of directions in which the loss is flat: γ.
+    """
+
+    largest: Callable[[Tensor | None], float]
+    softest: float = 0.0
+
+    def __call__(self) -> float:
+        """The largest curvature at w*."""
+        return self.largest(None)
+
+
 class Info(NamedTuple):
     """What one step reports.
 
@@ -72,18 +88,15 @@ class Sampler(NamedTuple, Generic[S]):
         freeze: State -> State, called once when a warm-up ends.
         num_burnin: Steps of the warm-up, unless the user gives their number.
         min_draws: Draws before their error is looked at for the first time.
-        heat: (ε, total variance of a minibatch's ∇U) -> what that noise adds to the mean of the excess, to first order;
-            None if it is not known.
     """
 
     name: str
     settings: Mapping[str, float | None]
     accepts: frozenset[type]
     is_exact: bool
-    init: Callable[[Tensor, Potential, Callable[[], float]], S]
+    init: Callable[[Tensor, Potential, Curvature], S]
     step: Callable[[S, Potential, Noise], tuple[S, Info]]
     adapt: Callable[[S, Info], S] = lambda state, info: state
     freeze: Callable[[S], S] = lambda state: state
     num_burnin: int = 1000
     min_draws: int = 1000
-    heat: Callable[[float, float], float] | None = None

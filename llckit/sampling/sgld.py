@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
 from llckit.sampling.potentials import FullPotential, MinibatchPotential
-from llckit.sampling.sampler import Info, Potential, Sampler
+from llckit.sampling.sampler import Curvature, Info, Potential, Sampler
 
 STIFFNESS = 0.2  # ε times the largest curvature: the stiffest direction is then 5 % too warm
 
@@ -43,7 +42,7 @@ def sgld(*, step_size: float | None = None) -> Sampler:
     """
     given = check_step_size(step_size)
 
-    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> SGLDState:
+    def init(weights: Tensor, potential: Potential, curvature: Curvature) -> SGLDState:
         return SGLDState(weights, given or STIFFNESS / curvature())
 
     def step(state: SGLDState, potential: Potential, noise: Noise) -> tuple[SGLDState, Info]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from llckit.sampling.adaptation import check_step_size
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.noise import Noise
 from llckit.sampling.potentials import FullPotential, MinibatchPotential
-from llckit.sampling.sampler import Info, Potential, Sampler
+from llckit.sampling.sampler import Curvature, Info, Potential, Sampler
 
 STIFFNESS = 0.1  # ε² times the largest curvature: that direction is 2.5 % warmer than flat ones
 
@@ -56,7 +55,7 @@ def sgnht(*, step_size: float | None = None, diffusion: float = 0.01) -> Sampler
     if a >= 1:
         raise InputError(f"diffusion is {a}; expected a positive number{hint}")
 
-    def init(weights: Tensor, potential: Potential, curvature: Callable[[], float]) -> SGNHTState:
+    def init(weights: Tensor, potential: Potential, curvature: Curvature) -> SGNHTState:
         friction = torch.full_like(weights[:, 0], a, dtype=torch.float64)
         return SGNHTState(weights, torch.zeros_like(weights), friction, given or math.sqrt(STIFFNESS / curvature()))
 

@@ -81,6 +81,11 @@ class Stopping(Protocol):
         ...
 
     @property
+    def deadline(self) -> float:
+        """When sampling ends in any case, in seconds since the epoch."""
+        ...
+
+    @property
     def rel_tol(self) -> float | None:
         """Relative error to reach; None if the rule has none."""
         ...
@@ -116,6 +121,7 @@ class FixedDraws:
     Args:
         num_draws: Draws per chain.
         max_grad_evals: Gradients per chain after which sampling ends in any case.
+        deadline: When it ends in any case, in seconds since the epoch.
 
     Raises:
         InputError: A number is not an integer of at least 1.
@@ -123,6 +129,7 @@ class FixedDraws:
 
     num_draws: int
     max_grad_evals: int
+    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         check_integer("num_draws", self.num_draws, 1)
@@ -148,6 +155,7 @@ class UntilError:
     Args:
         rel_tol: Standard error to reach, relative to the mean (taken as at least 0.1).
         max_grad_evals: Gradients per chain after which sampling ends in any case.
+        deadline: When it ends in any case, in seconds since the epoch.
 
     Raises:
         InputError: The tolerance is not a positive number, or the budget not an integer of at least 1.
@@ -155,6 +163,7 @@ class UntilError:
 
     rel_tol: float
     max_grad_evals: int
+    deadline: float = math.inf
 
     def __post_init__(self) -> None:
         check_positive("rel_tol", self.rel_tol)

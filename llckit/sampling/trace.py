@@ -18,6 +18,10 @@ class Trace:
         virial: (w − w*)·∇U(w), whose mean is `dim` under the exact posterior. With a guide it is measured at every
             tenth draw and repeated in between, since it takes the gradients of all samples.
         acceptance: Metropolis acceptance probability.
+        noise: Half the difference of two independent estimates of the excess, whose mean it is: Var[nβ L] is the
+            variance of the excess less the mean of its square. Zeros if the excess is exact, or not estimated twice.
+        heat: By how much the excess of a chain with twice the noise of minibatches is larger (see
+            `llckit.sampling.potentials.PairedMinibatches`); zeros if there are no pairs.
         grad_evals: Gradients that each chain computed, warm-up included.
         num_burnin: Steps that are not among the draws: the warm-up and, if chains had not mixed, its repetitions and
             the draws before them.
@@ -26,8 +30,8 @@ class Trace:
         scale_ratio: Largest scale that a weight moved on over the smallest; 1 if the sampler uses no scales.
         rel_tol: Relative error that the draws were to reach; None if their number was given.
         diverged: Whether a chain left the finite numbers.
-        heat: What the noise of minibatches adds to the mean of the excess, to first order, shape (chains,); zeros if
-            there is no such noise or the sampler does not know its effect.
+        is_cut: Whether a deadline ended it before its draws or its error were reached.
+        heat_grows: Whether that noise vanishes at w*, so that heat is a factor of the excess, and not a summand.
         observed: Values of further functions of the weights at the same draws, by name.
         last: Where the chains ended, shape (chains, dim); None if that would take more than 64 MiB.
     """
@@ -36,6 +40,8 @@ class Trace:
     distance2: np.ndarray
     virial: np.ndarray
     acceptance: np.ndarray
+    noise: np.ndarray
+    heat: np.ndarray
     grad_evals: int
     num_burnin: int
     step_size: float
@@ -43,6 +49,7 @@ class Trace:
     scale_ratio: float
     rel_tol: float | None
     diverged: bool
-    heat: np.ndarray
+    is_cut: bool = False
+    heat_grows: bool = False
     observed: dict[str, np.ndarray] = field(default_factory=dict)
     last: Tensor | None = field(default=None, repr=False)

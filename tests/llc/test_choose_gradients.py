@@ -9,15 +9,8 @@ from torch import nn
 
 import llckit as lk
 from llckit.llc import Scale, scale_of_run
-from llckit.llc.choose_gradients import (
-    AFFORDABLE,
-    FOLLOWED,
-    GUIDES,
-    MINIBATCH,
-    SHIFT,
-    SMALLEST_SUBSET,
-    choose_gradients,
-)
+from llckit.llc.choose_gradients import COOL, GUIDES, SHIFT, SMALLEST_SUBSET, choose_gradients
+from llckit.llc.cost import AFFORDABLE, Cost
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Guided, Minibatches
 from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
@@ -48,8 +41,16 @@ def chosen(model, data, loss_fn, **settings):
     return choose_gradients(task, task.checkpoint(), SCALE, Settings(**settings))
 
 
-def test_few_samples_are_all_taken():
-    gradients = chosen(*regression(0.0, n=AFFORDABLE))
+@pytest.fixture
+def costly(monkeypatch):
+    """A model so large that 4096 samples are the most that Hamiltonian trajectories can take in each gradient."""
+    monkeypatch.setattr(Cost, "hmc", lambda self, size: AFFORDABLE * size / 4096)
+    monkeypatch.setattr(Cost, "langevin", lambda self, size: AFFORDABLE * (0.01 + size / 1e6))
+
+
+def test_what_is_affordable_does_not_depend_on_the_number_of_samples():
+    # 6000 samples of 5 numbers: a call costs more than its arithmetic
+    gradients = chosen(*regression(1.0))
     assert isinstance(gradients, AllSamples)
     assert str(gradients) == "all samples, which is affordable"
 
@@ -59,6 +60,22 @@ def test_a_loss_that_does_not_look_at_the_data_is_taken_whole():
     assert isinstance(gradients, AllSamples)
 
 
+def test_costs_grow_with_what_they_are_made_of():
+    model, data, loss_fn = regression(0.0)
+    checkpoint = lk.Task(model, data, loss_fn).checkpoint()
+    cost = Cost.at(checkpoint, SCALE, chains=8)
+    largest = float(torch.linalg.eigvalsh(2 * data[0][:32].T @ data[0][:32] / 32)[-1])
+    assert 1 < cost.condition < 3 * SCALE.n_beta * largest / SCALE.localization
+    assert checkpoint.operations == 6 * DIM  # a product and a sum for each weight, and twice that backwards
+    assert cost.gradient(2 * N) - cost.gradient(N) == 8 * N * 6 * DIM
+    assert cost.hmc(N) / cost.hmc(1) == cost.gradient(N) / cost.gradient(1)
+    assert cost.warm_up == math.ceil(6 * cost.relaxation)
+    hotter = Cost.at(checkpoint, SCALE._replace(n_beta=100 * SCALE.n_beta), chains=8)
+    assert hotter.relaxation / cost.relaxation == pytest.approx(10, rel=0.01)
+    assert hotter.langevin(64) / cost.langevin(64) == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.usefixtures("costly")
 def test_without_residuals_a_subset_is_safe():
     gradients = chosen(*regression(0.0))
     assert isinstance(gradients, FixedSubset)
@@ -75,6 +92,7 @@ def test_without_residuals_a_subset_is_safe():
     assert found.loss < 1e-12
 
 
+@pytest.mark.usefixtures("costly")
 def test_with_label_noise_minibatches_guide_and_the_reason_is_told():
     gradients = chosen(*regression(1.0))
     assert isinstance(gradients, Guided)
@@ -88,44 +106,46 @@ def test_with_label_noise_minibatches_guide_and_the_reason_is_told():
     )
 
 
+@pytest.mark.usefixtures("costly")
 def test_with_label_noise_the_estimate_is_that_of_all_samples():
     model, data, loss_fn = regression(1.0)
-    for size in (None, 64):
-        found = lk.estimate_llc(model, data, loss_fn, n_beta=SCALE.n_beta, batch_size=size, progress=False)
-        curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
-        exact = float(0.5 * (curvatures / (curvatures + found.localization)).sum())
-        assert found.how_found.sampler == "hmc"
-        assert found.how_found.gradients.batch_size == (size or N * GUIDES)
-        assert found.outcome is lk.Outcome.CONVERGED
-        assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
+    found = lk.estimate_llc(model, data, loss_fn, n_beta=SCALE.n_beta, progress=False)
+    curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
+    exact = float(0.5 * (curvatures / (curvatures + found.localization)).sum())
+    assert found.how_found.sampler == "hmc"
+    assert found.how_found.gradients.batch_size == N * GUIDES
+    assert found.outcome is lk.Outcome.CONVERGED
+    assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
 
 
-def test_where_guides_stray_all_samples_are_followed():
+@pytest.mark.usefixtures("costly")
+def test_where_guides_stray_langevin_dynamics_takes_minibatches():
     # For dim · outputs = 1600 weights in the loss a minibatch of m errs by about √(outputs dim²/m)/2 = 4.6 in units of
     # U, and trajectories that follow it end that far from where all samples would have led.
     model, data, loss_fn = regression(1.0, dim=40, outputs=40)
     gradients = chosen(model, data, loss_fn)
-    assert isinstance(gradients, AllSamples)
-    assert str(gradients).startswith("all samples, since the minimum of a fixed subset lies")
-    assert "and trajectories guided by 750 are accepted in" in str(gradients)
-    assert gradients.reason.trial.acceptance < FOLLOWED
-    found = lk.estimate_llc(model, data, loss_fn, n_beta=SCALE.n_beta, localization=SCALE.localization, progress=False)
+    assert isinstance(gradients, Minibatches)
+    assert str(gradients).startswith("minibatches, since the minimum of a fixed subset lies")
+    scale = {"n_beta": SCALE.n_beta, "localization": 50.0}
+    found = lk.estimate_llc(model, data, loss_fn, rel_tol=0.02, progress=False, **scale)
     curvatures = found.n_beta * torch.linalg.eigvalsh(2 * data[0].T @ data[0] / N).double()
     exact = float(0.5 * 40 * (curvatures / (curvatures + found.localization)).sum())
+    assert found.how_found.sampler == "baoab"
     assert found.outcome is lk.Outcome.CONVERGED
-    assert found.how_found.gradients == gradients
-    assert abs(found.llc - exact) < 4 * found.mcse < 0.06 * exact
+    assert found.how_found.heat < 3 * COOL * exact
+    assert abs(found.llc - exact) < 4 * found.mcse < 0.1 * exact
 
 
+@pytest.mark.usefixtures("costly")
 def test_a_loss_whose_outputs_cannot_be_seen_is_not_guided():
     model, data, _ = regression(1.0)
     gradients = chosen(model, data, lambda m, batch: (batch[0] @ m.weight.T - batch[1]).square().mean(1))
     assert isinstance(gradients, Minibatches)
-    assert gradients.size == MINIBATCH
-    assert "they cannot guide: loss_fn calls model(...) 0 times" in str(gradients)
+    assert str(gradients).startswith("minibatches, since the minimum of a fixed subset lies")
     assert gradients.default_sampler().name == "baoab"
 
 
+@pytest.mark.usefixtures("costly")
 def test_a_subset_whose_rank_is_too_small_is_doubled_until_it_is_not():
     generator = torch.Generator().manual_seed(0)
     inputs = torch.zeros(20_000, 300)
@@ -169,6 +189,7 @@ def test_a_larger_subset_holds_a_smaller_one():
 
 
 @pytest.mark.parametrize(("noise", "kind"), [(0.0, FixedSubset), (1.0, Guided)])
+@pytest.mark.usefixtures("costly")
 def test_a_curve_keeps_the_choice_it_made_first(tmp_path, monkeypatch, noise, kind):
     model, data, loss_fn = regression(noise)
     store = lk.CheckpointStore(tmp_path / "run.ckpts")
@@ -197,7 +218,7 @@ def test_a_curve_keeps_the_choice_it_made_first(tmp_path, monkeypatch, noise, ki
 
 
 def test_the_heat_of_minibatches_is_taken_off():
-    # Without residuals and with the control variate the noise is (H_B − H)(w − w*), strong at batches of 16.
+    # Without residuals and with the control variate the noise is (H_B − H)(w − w*), strong at small batches.
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(5000, 20, generator=generator)
     model = nn.Linear(20, 1, bias=False)
@@ -207,7 +228,7 @@ def test_the_heat_of_minibatches_is_taken_off():
         model,
         data,
         squared_error,
-        batch_size=16,
+        batch_size=256,
         sampler=lk.baoab(),
         n_beta=n_beta,
         localization=gamma,
@@ -218,11 +239,10 @@ def test_the_heat_of_minibatches_is_taken_off():
     curvatures = n_beta * torch.linalg.eigvalsh(2 * inputs.T @ inputs / len(inputs)).double()
     exact = float(0.5 * (curvatures / (curvatures + gamma)).sum())
     heat, raw = found.how_found.heat, float(found.trace.excess.mean())
-    assert found.llc == pytest.approx(raw - heat)
+    assert found.llc == pytest.approx(raw - heat, rel=1e-9)
     assert heat > 0.03 * exact
     assert raw - exact == pytest.approx(heat, rel=0.3)  # first order
-    assert abs(found.llc - exact) < 3 * found.mcse
-    assert found.mcse > 0.2 * heat
+    assert abs(found.llc - exact) < 4 * found.mcse
 
 
 def test_there_is_no_heat_on_the_full_loss():

@@ -33,7 +33,7 @@ GOOD = Statistics(
 )
 NO_DRAWS = np.empty((0, 4))
 TRACE = Trace(
-    *4 * [NO_DRAWS],
+    *6 * [NO_DRAWS],
     grad_evals=0,
     num_burnin=0,
     step_size=0.1,
@@ -41,7 +41,6 @@ TRACE = Trace(
     scale_ratio=1.0,
     rel_tol=0.02,
     diverged=False,
-    heat=np.zeros(4),
 )
 BOUNDS = Bounds(lower=8.0, upper=12.0, lower_finite=8.0, below=0.0, above=0.0)
 

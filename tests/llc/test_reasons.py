@@ -49,6 +49,12 @@ SCALES = {
     "n_beta = n/ln(n), as no plateau was found (here w* lies too far above a minimum near by); localization given": (
         ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_minimum=False))
     ),
+    "n_beta = n/ln(n), as no plateau was found (after the first estimate the time is over); localization given": (
+        ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_out_of_time=True))
+    ),
+    "n_beta = n/ln(n), as looking for a plateau would cost several times as much; localization given": ScaleReason(
+        NBetaRule.NOT_SEARCHED, LocalizationRule.GIVEN
+    ),
     "n_beta = n/ln(n), since 3 of 5 checkpoints cannot be measured at 1448, where the last one is flat; localization "
     "given": ScaleReason(NBetaRule.NOT_COMMON, LocalizationRule.GIVEN, not_common=NotCommon(1447.6, 3, 5)),
     "as it was kept; in words": ScaleReason.earlier("as it was kept; in words"),
@@ -65,7 +71,7 @@ GRADIENTS = {
         GradientsReason(Cause.GIVEN, trial=GuideTrial(error="no outputs")), 64
     ),
     "minibatches guide and all samples decide, given": Guided(GradientsReason(Cause.GIVEN), 64),
-    "minibatches guide and all samples decide, since a fixed subset would have to hold most samples": Guided(
+    "minibatches guide and all samples decide, since what is exact would cost far more": Guided(
         GradientsReason(Cause.TOO_LARGE), 750
     ),
     "as it was kept": Guided(GradientsReason(Cause.EARLIER, text="as it was kept"), 750),

@@ -264,6 +264,7 @@ def test_one_pass_serves_all_rows(model, limit, monkeypatch):
     rows = Rows()
     task = Task(model, DataLoader(rows, batch_size=20), nll)
     posterior = LocalPosterior(task.checkpoint(), n_beta=5.0, localization=1.0, rows=4)
+    _ = posterior.checkpoint.loss
     rows.asked.clear()
     posterior(task.checkpoint().weights.repeat(4, 1))
     assert rows.asked == [*range(20, N)]

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from llckit.sampling import SAMPLERS, Sampler
 from llckit.sampling.chain_group import OneByOne
 from llckit.sampling.jumps import Jumps
-from llckit.sampling.potentials import FullPotential, MinibatchPotential
+from llckit.sampling.potentials import FullPotential, MinibatchPotential, PairedMinibatches
 
 T, GAMMA = 2.0, 2.0
 H = np.array([4.0, 2.0, 1.0, 0.5])
@@ -160,10 +160,10 @@ TABLE = [
     ),
     Row(
         "baoab",
-        accepts={FullPotential, MinibatchPotential},
+        accepts={FullPotential, MinibatchPotential, PairedMinibatches},
         finds_step=True,
         step_size=0.1,
-        first_step=lambda k: 0.5 * k**-0.5,
+        first_step=lambda k: (0.3 / k) ** 0.5,
         laws=[
             Law({"step_size": 0.3}, 1 / K, 200, "Leimkuhler & Matthews: exact on quadratics", is_exact=True),
             Law({}, 1 / K, 500, "the same at the step it finds", is_exact=True),

@@ -1,0 +1,111 @@
+"""What sampling will cost, in floating-point operations: the same on every machine, so that choices are too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from llckit.llc.scale import OVERHEAD, Scale
+from llckit.posterior import Checkpoint, largest_eigenvalue
+
+PER_WEIGHT = 30  # of a step, for each weight and row: noise, momenta, sums
+AFFORDABLE = 4e11  # some 20 s of a core
+CURVATURE_SAMPLES, CURVATURE_STEPS = 32, 8
+RELAXATION = 1.8  # √κ of them: steps of Langevin dynamics with ε²k = 0.3 in which a direction held by γ forgets
+WARM_UP, DRAWN = 6, 20  # relaxations
+FEWEST_STEPS = 200
+LEAPFROGS, FEWEST_LEAPFROGS = 15, 2000  # √κ d^¼ of them, or so many: gradients of Hamiltonian trajectories
+
+
+def gradient_operations(checkpoint: Checkpoint, size: int, rows: int) -> float:
+    """Operations of one gradient at every row.
+
+    Args:
+        checkpoint: Where.
+        size: Samples in a gradient.
+        rows: Gradients, each at its own weights.
+
+    Returns:
+        Operations, those that a call costs by itself included.
+    """
+    together = checkpoint.flat_loss.is_batched(size * checkpoint.bytes_per_sample)
+    return OVERHEAD * (1 if together else rows) + rows * (size * checkpoint.operations + PER_WEIGHT * checkpoint.dim)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What gradients cost at one checkpoint, and how many of them sampling takes there.
+
+    Attributes:
+        checkpoint: Where.
+        condition: κ = (nβh + γ)/γ, with h the largest curvature of the loss: √κ leapfrogs cross a flat direction.
+        chains: How many move.
+    """
+
+    checkpoint: Checkpoint
+    condition: float
+    chains: int
+
+    @classmethod
+    def at(cls, checkpoint: Checkpoint, scale: Scale, chains: int) -> Cost:
+        """Measure the curvature with 16 gradients of 32 samples.
+
+        Args:
+            checkpoint: Where.
+            scale: nβ and γ.
+            chains: How many will move.
+
+        Returns:
+            The cost.
+        """
+        few = checkpoint.thinned(CURVATURE_SAMPLES)
+        largest = largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], few.weights, CURVATURE_STEPS)
+        return cls(checkpoint, 1 + scale.n_beta * largest / max(scale.localization, 1e-12), chains)
+
+    def gradient(self, size: int, rows: int | None = None) -> float:
+        """Operations of the gradients of so many samples in all chains.
+
+        Args:
+            size: Samples in a gradient.
+            rows: Gradients, each at its own weights; None for one of every chain.
+
+        Returns:
+            Operations.
+        """
+        return gradient_operations(self.checkpoint, size, self.chains if rows is None else rows)
+
+    def hmc(self, size: int) -> float:
+        """Operations of Hamiltonian Monte Carlo, of whose steps the dimension takes d^¼ (Beskos et al. 2013).
+
+        Args:
+            size: Samples in a gradient.
+
+        Returns:
+            Operations.
+        """
+        leapfrogs = LEAPFROGS * math.sqrt(self.condition) * self.checkpoint.dim**0.25
+        return max(FEWEST_LEAPFROGS, leapfrogs) * self.gradient(size)
+
+    def langevin(self, size: int) -> float:
+        """Operations of Langevin dynamics, whose steps do not depend on the dimension: in pairs, if not on all samples.
+
+        Args:
+            size: Samples in a minibatch.
+
+        Returns:
+            Operations.
+        """
+        steps = max(FEWEST_STEPS, (WARM_UP + DRAWN) * self.relaxation)
+        if size >= self.checkpoint.samples.n:
+            return steps * self.gradient(size)
+        return steps * (self.gradient(size // 2, 3 * self.chains) + self.gradient(size))
+
+    @property
+    def relaxation(self) -> float:
+        """Steps of Langevin dynamics in which a direction held by γ alone forgets where it was."""
+        return RELAXATION * math.sqrt(self.condition)
+
+    @property
+    def warm_up(self) -> int:
+        """Steps that Langevin dynamics takes from w* to its equilibrium."""
+        return math.ceil(WARM_UP * self.relaxation)
