@@ -116,8 +116,10 @@ def judge(
         The outcome.
     """
     llc, mcse, virial, error = statistics.llc, statistics.mcse, statistics.virial, 3 * statistics.virial_mcse
-    # The virial's surplus is twice what heat adds to all directions. Where no test rejects it, the LLC may hold it all.
-    hottest = limits.virial * (1.0 if is_exact else min(1.0, 2 * abs(llc) / dim))
+    # The virial's surplus is twice what heat adds to all directions. Where no test rejects it, the LLC may hold it all,
+    # unless pairs of chains have measured its part, which was taken off.
+    is_known = is_exact or bool(trace.heat.any())
+    hottest = limits.virial * (1.0 if is_known else min(1.0, 2 * abs(llc) / dim))
     if trace.diverged:
         return Outcome.DIVERGED
     if llc + Z95 * mcse < 0:

@@ -130,3 +130,14 @@ def test_only_trusted_values_are_asked_whether_they_depend_on_their_scale():
         assert judge_scale(outcome, GOOD.llc, GOOD.leans) is outcome
     assert Outcome.SCALE_DEPENDENT.trusted
     assert f"{LIMITS.lean:.0%}" in Outcome.SCALE_DEPENDENT.advice
+
+
+def test_heat_that_pairs_have_measured_may_show_in_the_virial():
+    hot = {"virial": 1.05, "virial_mcse": 0.001, "dim": 1000, "is_exact": False}
+    assert verdict(**hot) is Outcome.OVERHEATED
+    statistics = dataclasses.replace(GOOD, virial=1.05, virial_mcse=0.001, heat=0.02 * GOOD.llc)
+    measured = dataclasses.replace(TRACE, heat=np.ones((4, 2)))
+    found = judge(statistics, measured, dim=1000, is_exact=False, bounds=BOUNDS)
+    assert found is Outcome.CONVERGED
+    too_hot = dataclasses.replace(statistics, heat=0.3 * GOOD.llc)
+    assert judge(too_hot, measured, dim=1000, is_exact=False, bounds=BOUNDS) is Outcome.OVERHEATED
