@@ -201,21 +201,28 @@ def _measured(
     bar.close()
 
 
-def in_own_process(call: str, *arguments: Any, environment: Mapping[str, str] | None = None) -> Any:
-    """The plain result of a function, called in a fresh process: for peaks of memory.
+def in_own_process(
+    call: str, *arguments: Any, environment: Mapping[str, str] | None = None, limit: float | None = None
+) -> Any:
+    """The plain result of a function, called in a fresh process: for peaks of memory, and for limits of time.
 
     Args:
         call: "module:function".
         arguments: What it is called with, in JSON's types.
         environment: Environment variables of the process; None takes our own.
+        limit: Seconds after which the process is ended; None waits.
 
     Returns:
-        What the function returned, in JSON's types.
+        What the function returned, in JSON's types; None if the limit was reached.
     """
     module, _, function = call.partition(":")
     code = f"import json, sys, {module} as m; print(json.dumps(m.{function}(*json.loads(sys.argv[1]))))"
     command = [sys.executable, "-c", code, json.dumps(arguments)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT.parent, env=environment)
+    options: dict[str, Any] = {"text": True, "cwd": ROOT.parent, "env": environment, "timeout": limit}
+    try:
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, **options)
+    except subprocess.TimeoutExpired:
+        return None
     return json.loads(done.stdout.splitlines()[-1])
 
 
