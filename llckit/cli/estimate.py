@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from llckit.checks import check_positive
 from llckit.cli.arguments import Commands, add_task_arguments, scales, steps
 from llckit.cli.tables import print_curve
 from llckit.files import check_new_file
@@ -44,6 +45,7 @@ def add_estimate_command(commands: Commands) -> None:
 
 def estimate(arguments: Namespace) -> int:
     """`llckit estimate STORE --task FILE.py:NAME`: exit code 1 if no checkpoint has an estimate."""
+    seconds = None if arguments.minutes is None else 60 * check_positive("--minutes", arguments.minutes)
     if arguments.out is not None:
         check_new_file(arguments.out, [".csv"])
     if arguments.plot is not None:
@@ -57,7 +59,7 @@ def estimate(arguments: Namespace) -> int:
             steps=arguments.steps,
             n_beta=arguments.n_beta,
             localization=arguments.localization,
-            max_seconds=None if arguments.minutes is None else 60 * arguments.minutes,
+            max_seconds=seconds,
             rel_tol=arguments.rel_tol,
             num_chains=arguments.chains,
             num_draws=arguments.draws,

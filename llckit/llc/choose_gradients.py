@@ -10,9 +10,9 @@ import torch
 from llckit.errors import InputError
 from llckit.llc.cost import AFFORDABLE, Cost
 from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Gradients, GradientsReason, Guided, Minibatches
-from llckit.llc.scale import OVERHEAD, RESOLUTION, Scale
+from llckit.llc.scale import RESOLUTION, Scale
 from llckit.llc.settings import Settings
-from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task, behavioral_task, depth_below
+from llckit.posterior import OVERHEAD, Checkpoint, Guide, LocalPosterior, Task, behavioral_task, depth_below
 from llckit.sampling import FixedDraws, Sampler, hmc, mcse_mean, sample
 
 SMALLEST_SUBSET = 512
@@ -24,6 +24,7 @@ PILOT, PILOT_GRADIENTS = 40, 2000  # steps of the warm-up, and draws after it, t
 FOLLOWED = 0.65  # acceptance of short trajectories below which long ones are hardly ever accepted
 SMALLEST, LARGEST = 8, 512  # samples of a minibatch, before its heat is seen
 COOL, HEATED_DRAWS, HEATED_CHAINS = 0.05, 40, 2  # share of the LLC that heat may be, and the trial that shows it
+TRIAL = 0.1  # of the time that is left: what a trial may take
 GROWTH = 16  # by which minibatches grow at most to be cool
 SMALLEST_EXCESS = 0.1  # which the heat is compared with at least
 CONTROL = 0.1  # of the sampling: what ∇L(w*) of all samples may cost
@@ -73,8 +74,9 @@ def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings:
     affordable = min(AFFORDABLE, settings.budget.operations)
     dearest = max(affordable, SPARING * min(cost.langevin(size), cost.langevin(n)))
     if settings.batch_size is not None:
-        guided = _guided(task, checkpoint, settings, Cause.GIVEN) if cost.hmc(n) <= dearest else None
-        return guided or _minibatches(task, checkpoint, scale, settings, cost, size, Cause.GIVEN)
+        if cost.hmc(n) <= dearest and _can_guide(task):
+            return Guided(GradientsReason(Cause.GIVEN), size)
+        return _minibatches(task, checkpoint, scale, settings, cost, size, Cause.GIVEN)
     if cost.hmc(n) <= dearest:
         return AllSamples(GradientsReason(Cause.AFFORDABLE))
     shift, cause = None, Cause.TOO_LARGE
@@ -85,10 +87,10 @@ def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings:
             return FixedSubset(GradientsReason(Cause.SAME_MINIMUM), subset)
         cause = Cause.OTHER_MINIMUM if shift > SHIFT else cause
         shift = shift if shift > SHIFT else None
-    if cost.hmc(max(1, int(2 * GUIDES * n))) <= dearest:
-        guided = _guided(task, checkpoint, settings, cause, shift, scale)
-        if guided is not None:
-            return guided
+    if cost.hmc(max(1, int(2 * GUIDES * n))) <= dearest and _can_guide(task):
+        guides = max(SMALLEST_SUBSET, int(GUIDES * n))
+        if _acceptance(task, checkpoint, scale, guides, settings) >= FOLLOWED:
+            return Guided(GradientsReason(cause, shift), guides)
     if size >= n or cost.langevin(n) <= cost.langevin(size):
         return AllSamples(GradientsReason(cause, shift), warm_up=cost.warm_up)
     return _minibatches(task, checkpoint, scale, settings, cost, size, cause, shift)
@@ -125,24 +127,12 @@ def _given_subset(checkpoint: Checkpoint, scale: Scale, subset: int, seed: int) 
     return FixedSubset(GradientsReason(Cause.GIVEN), subset)
 
 
-def _guided(
-    task: Task,
-    checkpoint: Checkpoint,
-    settings: Settings,
-    cause: Cause,
-    shift: float | None = None,
-    scale: Scale | None = None,
-) -> Guided | None:
-    """Minibatches that guide, if there is a guide and, with a scale, if a trial says that it is followed."""
+def _can_guide(task: Task) -> bool:
     try:
         behavioral_task(task)
     except InputError:
-        return None
-    if scale is None:
-        return None if settings.batch_size is None else Guided(GradientsReason(cause, shift), settings.batch_size)
-    size = max(SMALLEST_SUBSET, int(GUIDES * checkpoint.samples.n))
-    acceptance = _acceptance(task, checkpoint, scale, size, settings)
-    return Guided(GradientsReason(cause, shift), size) if acceptance >= FOLLOWED else None
+        return False
+    return True
 
 
 def _minibatches(
@@ -175,7 +165,7 @@ def _heat(task: Task, checkpoint: Checkpoint, scale: Scale, settings: Settings, 
         gradients.sampler(task, posterior, None),
         seed=settings.seed,
         num_burnin=min(gradients.warm_up or 0, PILOT),
-        stopping=FixedDraws(HEATED_DRAWS, PILOT_GRADIENTS),
+        stopping=FixedDraws(HEATED_DRAWS, PILOT_GRADIENTS, settings.budget.share(TRIAL).deadline),
         batch_size=gradients.batch_size,
         control=gradients.control,
     )
@@ -191,7 +181,7 @@ def _acceptance(task: Task, checkpoint: Checkpoint, scale: Scale, size: int, set
         hmc(guide=Guide(posterior, task, size)),
         seed=settings.seed,
         num_burnin=PILOT,
-        stopping=FixedDraws(PILOT, PILOT_GRADIENTS),
+        stopping=FixedDraws(PILOT, PILOT_GRADIENTS, settings.budget.share(TRIAL).deadline),
         batch_size=size,
     )
     return float(pilot.acceptance.mean())

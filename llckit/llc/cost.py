@@ -5,31 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from llckit.llc.scale import OVERHEAD, Scale
+from llckit.llc.scale import Scale
 from llckit.posterior import Checkpoint, largest_eigenvalue
 
-PER_WEIGHT = 30  # of a step, for each weight and row: noise, momenta, sums
 AFFORDABLE = 4e11  # some 20 s of a core
 CURVATURE_SAMPLES, CURVATURE_STEPS = 32, 8
 RELAXATION = 1.8  # √κ of them: steps of Langevin dynamics with ε²k = 0.3 in which a direction held by γ forgets
 WARM_UP, DRAWN = 6, 20  # relaxations
 FEWEST_STEPS = 200
 LEAPFROGS, FEWEST_LEAPFROGS = 15, 2000  # √κ d^¼ of them, or so many: gradients of Hamiltonian trajectories
-
-
-def gradient_operations(checkpoint: Checkpoint, size: int, rows: int) -> float:
-    """Operations of one gradient at every row.
-
-    Args:
-        checkpoint: Where.
-        size: Samples in a gradient.
-        rows: Gradients, each at its own weights.
-
-    Returns:
-        Operations, those that a call costs by itself included.
-    """
-    together = checkpoint.flat_loss.is_batched(size * checkpoint.bytes_per_sample)
-    return OVERHEAD * (1 if together else rows) + rows * (size * checkpoint.operations + PER_WEIGHT * checkpoint.dim)
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ class Cost:
         Returns:
             Operations.
         """
-        return gradient_operations(self.checkpoint, size, self.chains if rows is None else rows)
+        return self.checkpoint.gradient_operations(size, self.chains if rows is None else rows)
 
     def hmc(self, size: int) -> float:
         """Operations of Hamiltonian Monte Carlo, of whose steps the dimension takes d^¼ (Beskos et al. 2013).

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from llckit.llc.bounds import find_bounds, is_affordable
-from llckit.llc.cost import gradient_operations
 from llckit.llc.gradients import Gradients
 from llckit.llc.how_found import HowFound
 from llckit.llc.llc_estimate import LLCEstimate
@@ -59,7 +58,7 @@ def estimate_checkpoint(
         sampler,
         seed=settings.seed,
         num_burnin=gradients.num_burnin if settings.num_burnin is None else settings.num_burnin,
-        stopping=settings.stopping_for(gradient_operations(sampled, size, chains)),
+        stopping=settings.stopping_for(sampled.gradient_operations(size, chains)),
         batch_size=gradients.batch_size,
         control=gradients.control,
         progress=progress,

@@ -28,6 +28,7 @@ from llckit.store import CheckpointStore
 # A curve is read for its shape, at many checkpoints: looser and cheaper than a single estimate.
 CURVE_REL_TOL = 0.03
 CURVE_MAX_GRAD_EVALS = 10_000  # per chain and checkpoint
+CHOICE = 0.25  # of the time: what the choice of nβ, γ and gradients may take
 
 
 class _Options(TypedDict, total=False):
@@ -110,7 +111,8 @@ def estimate_curve(
         num_burnin: Warm-up steps.
         rel_tol: Relative standard error to reach.
         max_grad_evals: Gradients per chain and checkpoint after which sampling ends.
-        max_seconds: Seconds after which the call ends; checkpoints share them equally.
+        max_seconds: Seconds after which the call ends. The choice of what was left open takes a quarter at most and is
+            kept; checkpoints share the rest equally.
         batch_size: Samples per gradient.
         subset: Samples of a fixed subset.
         seed: Seed of all randomness.
@@ -159,7 +161,10 @@ def estimate_curve(
         if ladder is None:
             return run.curve(one, localization)
         scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
-        return Spectrogram(tuple(run.curve(one, localization) for one in scales))
+        parts = (settings.sharing(1 / (len(ladder) - done)) for done in range(len(ladder)))
+        return Spectrogram(
+            tuple(run._replace(settings=part).curve(one, localization) for one, part in zip(scales, parts, strict=True))
+        )
 
 
 def _one_or_ladder(
@@ -192,7 +197,7 @@ class _Run(NamedTuple):
         """Read what is kept, estimate what is missing: anchors first, then the checkpoints that begin with theirs."""
         store, task, cache, settings = self.store, self.task, self.cache, self.settings
         with steady_threads(task):
-            choice = choose_for_run(store, task, cache, n_beta, localization, settings)
+            choice = choose_for_run(store, task, cache, n_beta, localization, settings.sharing(CHOICE))
         described = describe(task, choice.scale, choice.gradients, settings)
         is_hmc = settings.sampler == "auto" and choice.gradients.default_sampler().name == "hmc"
         anchors = find_anchors(self.known) if is_hmc and settings.num_burnin is None else {}

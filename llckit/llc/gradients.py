@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task
 from llckit.sampling import Sampler, Start, baoab, hmc
@@ -23,20 +23,6 @@ class Cause(enum.Enum):
     EARLIER = "in words"
 
 
-class GuideTrial(NamedTuple):
-    """Why minibatches do not guide.
-
-    Attributes:
-        size: Samples of a minibatch.
-        acceptance: Mean acceptance of the trial run; None if it could not be made.
-        error: What could not be done; None if the trial was made.
-    """
-
-    size: int | None = None
-    acceptance: float | None = None
-    error: str | None = None
-
-
 @dataclass(frozen=True)
 class GradientsReason:
     """Why gradients are of their kind.
@@ -44,13 +30,11 @@ class GradientsReason:
     Attributes:
         cause: What decided.
         shift: How far below w* the minimum of a fixed subset lies, in units of the LLC; None if that did not matter.
-        trial: Why minibatches do not guide; None if they do, or were not tried.
         text: The sentence that version 0.1.0 kept, if nothing else is known.
     """
 
     cause: Cause
     shift: float | None = None
-    trial: GuideTrial | None = None
     text: str = ""
 
     def __str__(self) -> str:
@@ -76,8 +60,7 @@ class GradientsReason:
         Returns:
             A dictionary with the attribute names as keys.
         """
-        trial = None if self.trial is None else self.trial._asdict()
-        return {"cause": self.cause.value, "shift": self.shift, "trial": trial, "text": self.text}
+        return {"cause": self.cause.value, "shift": self.shift, "text": self.text}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GradientsReason:
@@ -89,9 +72,7 @@ class GradientsReason:
         Returns:
             The reason.
         """
-        trial = values["trial"]
-        trial = None if trial is None else GuideTrial(**trial)
-        return cls(Cause(values["cause"]), values["shift"], trial, values["text"])
+        return cls(Cause(values["cause"]), values["shift"], values["text"])
 
 
 @dataclass(frozen=True)
@@ -189,9 +170,6 @@ class AllSamples(Gradients):
         return super().to_dict() | {"warm_up": self.warm_up}
 
     def _words(self) -> str:
-        if self.reason.trial is not None and self.reason.trial.acceptance is not None:
-            size, acceptance, _ = self.reason.trial
-            return f"all samples, {self.reason} and trajectories guided by {size} are accepted in {acceptance:.0%}"
         return "all samples" if self.reason.cause is Cause.SAMPLER_GIVEN else f"all samples, {self.reason}"
 
 
@@ -236,8 +214,7 @@ class Minibatches(Gradients):
         return self.has_control
 
     def _words(self) -> str:
-        error = "" if self.reason.trial is None else f"; they cannot guide: {self.reason.trial.error}"
-        return "minibatches" if self.reason.cause is Cause.SAMPLER_GIVEN else f"minibatches, {self.reason}{error}"
+        return "minibatches" if self.reason.cause is Cause.SAMPLER_GIVEN else f"minibatches, {self.reason}"
 
     @property
     def batch_size(self) -> int:

@@ -35,7 +35,7 @@ class HowFound:
         step_size: ε after the warm-up.
         turning_length: Leapfrogs after which chains turn back, if the sampler knows; else 0.
         scale_ratio: Largest scale that a weight moved on over the smallest; 1 if the sampler uses none.
-        heat: What the noise of minibatches was predicted to add to λ̂, and was taken off.
+        heat: What the noise of minibatches added to λ̂, as pairs of chains have shown, and was taken off.
         acceptance: Mean Metropolis acceptance probability.
         seed: Seed of all randomness.
         behavioral: Whether the behavioral loss was sampled.

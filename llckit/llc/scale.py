@@ -16,7 +16,6 @@ from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.posterior import Checkpoint, Spectrum, spectrum_gradients
 
 SPECTRUM_OPERATIONS, SPECTRUM_SHARE = 4e10, 0.1  # that the spectrum may cost: 2 s of a core, and of the estimate
-OVERHEAD = 2e7  # operations of a call of the model: what a core computes in the millisecond that it takes
 CURVATURE_SAMPLES = 4096  # from which the spectrum that chooses γ is taken
 SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of ‖w*‖²
 SHRINKAGE = 1e-3  # share of the LLC's regular part that γ may take where that is possible
@@ -81,9 +80,8 @@ def choose_scale(
     if localization is None:
         few = checkpoint.thinned(CURVATURE_SAMPLES)
         norm2 = float(checkpoint.weights.double().square().sum())
-        gradients, each = spectrum_gradients(checkpoint.dim), few.samples.n * checkpoint.operations
-        together = checkpoint.flat_loss.is_batched(few.samples.n * checkpoint.bytes_per_sample)
-        if gradients * (each + (0 if together else OVERHEAD)) > min(SPECTRUM_OPERATIONS, SPECTRUM_SHARE * operations):
+        cost = few.gradient_operations(few.samples.n, spectrum_gradients(checkpoint.dim))
+        if cost > min(SPECTRUM_OPERATIONS, SPECTRUM_SHARE * operations):
             localization, localization_rule = _near(checkpoint.dim, norm2)
         else:
             localization, localization_rule = _find_localization(t, few.curvature(), norm2)

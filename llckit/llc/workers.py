@@ -43,14 +43,14 @@ class WorkerPool(Executor):
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = check_integer("workers", workers, 1)
-        self._threads = max(1, torch.get_num_threads() // self._workers)
+        self._max_workers = check_integer("workers", workers, 1)  # as those of the standard library call it
+        self._threads = max(1, torch.get_num_threads() // self._max_workers)
         self._running: _Running | None = None
 
     def submit(self, fn: Callable[_Given, _Result], /, *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Result]:
         """Run fn(*args, **kwargs) in a worker."""
         if self._running is None:
-            self._running = _Running(self._workers, self._threads)
+            self._running = _Running(self._max_workers, self._threads)
         return self._running.dispatchers.submit(self._running.in_worker, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

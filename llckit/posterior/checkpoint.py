@@ -16,6 +16,8 @@ from llckit.posterior.samples import Samples
 from llckit.posterior.trees import Tree
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
+OVERHEAD = 2e7  # operations of a call of the model: what a core computes in the millisecond that it takes
+PER_WEIGHT = 30  # operations of a step for each weight and row: noise, momenta, sums
 KEPT = 2**22  # weights up to which ∇L(w*) is kept; for larger models it is computed whenever it is asked for
 
 
@@ -111,6 +113,19 @@ class Checkpoint:
     def operations(self) -> int:
         """Floating-point operations of one gradient for each sample and row, see `FlatLoss.operations`."""
         return self.flat_loss.operations(self.weights, self.fixed, self.samples)
+
+    def gradient_operations(self, size: int, rows: int) -> float:
+        """Operations of one gradient at every row, those that a call costs by itself included.
+
+        Args:
+            size: Samples in a gradient.
+            rows: Gradients, each at its own weights.
+
+        Returns:
+            Operations.
+        """
+        together = self.flat_loss.is_batched(size * self.bytes_per_sample)
+        return OVERHEAD * (1 if together else rows) + rows * (size * self.operations + PER_WEIGHT * self.dim)
 
     @functools.cached_property
     def loss(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from llckit.sampling.potentials import PairedMinibatches, choose_potential
 from llckit.sampling.sampler import Curvature, Info, Sampler
 
 CURVATURE_SAMPLES = 2048  # enough for a first step size
-CURVATURE_BATCH, CURVATURE_STEPS = 32, 8  # samples and Lanczos steps where samplers take minibatches
+CURVATURE_BATCH, CURVATURE_STEPS = 32, 8  # the least with minibatches, and steps of Lanczos
 LARGE = 2**20  # weights from which on chains are moved one at a time, if the sampler accepts it
 
 Observe = Callable[[Tensor], Mapping[str, np.ndarray]]
@@ -118,7 +117,7 @@ class ChainGroup:
     @property
     def weights(self) -> Tensor:
         """Where the chains are, shape (chains, dim)."""
-        return self._state.weights
+        return self._state.weights[-self._posterior.rows :]
 
     def warm_up(self) -> StepRecord:
         """One step, and what the sampler learns from it."""
@@ -190,27 +189,36 @@ def chain_groups(
     Raises:
         InputError: The sampler does not accept minibatches and a batch size is given.
     """
-    largest = _largest_on_few if batch_size is not None and PairedMinibatches in sampler.accepts else _largest
-    curvature = Curvature(functools.partial(largest, posterior, batch_size), float(posterior.localization.min()))
+    at_center: list[float] = []
+
+    def largest(weights: Tensor | None) -> float:
+        if weights is None and at_center:  # groups share it
+            return at_center[0]
+        of = _largest_on_few if PairedMinibatches in sampler.accepts else _largest
+        found = max(
+            float((posterior.n_beta * of(posterior, batch_size, weights) + posterior.localization).max()), 1e-12
+        )
+        if weights is None:
+            at_center.append(found)
+        return found
+
+    curvature = Curvature(largest, float(posterior.localization.min()))
     one_by_one = OneByOne in sampler.accepts and posterior.dim >= LARGE
     parts = OneByOne.split(posterior) if one_by_one else [posterior]
     return [ChainGroup(part, sampler, seed, r, batch_size, control, curvature) for r, part in enumerate(parts)]
 
 
 def _largest(posterior: LocalPosterior, batch_size: int | None, weights: Tensor | None) -> float:
-    """The largest curvature of U, from its whole spectrum, at w* or at the first of some rows."""
+    """The largest curvature of L at w*, from its whole spectrum."""
+    assert weights is None  # samplers that ask elsewhere take few samples and steps
     checkpoint = posterior.checkpoint
     few = checkpoint if batch_size is None else checkpoint.thinned(max(batch_size, CURVATURE_SAMPLES))
-    largest = (few if weights is None else few.at(weights[0])).curvature().largest
-    return _stiffest(posterior, largest)
+    return few.curvature().largest
 
 
 def _largest_on_few(posterior: LocalPosterior, batch_size: int | None, weights: Tensor | None) -> float:
-    """The same from a few samples and the ten steps of Lanczos that the largest eigenvalue needs."""
-    few = posterior.checkpoint.thinned(max(batch_size or 0, CURVATURE_BATCH))
+    """The same at w*, or at the first of some rows, by the few steps of Lanczos that the largest eigenvalue needs."""
+    size = CURVATURE_SAMPLES if batch_size is None else max(batch_size, CURVATURE_BATCH)
+    few = posterior.checkpoint.thinned(size)
     center = few.weights if weights is None else weights[0]
-    return _stiffest(posterior, largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], center, CURVATURE_STEPS))
-
-
-def _stiffest(posterior: LocalPosterior, largest: float) -> float:
-    return max(float((posterior.n_beta * largest + posterior.localization).max()), 1e-12)
+    return largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], center, CURVATURE_STEPS)

@@ -55,8 +55,8 @@ class Info(NamedTuple):
     Attributes:
         energy: The potential at the draw.
         weights: The draw, shape (rows, dim).
-        acceptance: Metropolis acceptance probability, shape (rows,). A sampler without a Metropolis test gives what it
-            would be, or 1.
+        acceptance: Metropolis acceptance probability, shape (rows,). A sampler without a Metropolis test gives 1,
+            or 0 for a step that it took back.
         grad_evals: Gradients computed per row.
         step_size: ε that was used.
         turning_length: Leapfrogs after which chains turn back; 0 if the sampler does not measure it.

@@ -12,7 +12,6 @@ from llckit.llc.gradients import (
     Gradients,
     GradientsReason,
     Guided,
-    GuideTrial,
     Minibatches,
     read_gradients,
 )
@@ -62,14 +61,13 @@ SCALES = {
 GRADIENTS = {
     "all samples": AllSamples(GradientsReason(Cause.SAMPLER_GIVEN)),
     "all samples, which is affordable": AllSamples(GradientsReason(Cause.AFFORDABLE)),
-    "all samples, since the minimum of a fixed subset lies 6.12 below w* and trajectories guided by 750 are accepted "
-    "in 41%": AllSamples(GradientsReason(Cause.OTHER_MINIMUM, 6.1234, GuideTrial(750, 0.41))),
+    "all samples, since the minimum of a fixed subset lies 6.12 below w*": AllSamples(
+        GradientsReason(Cause.OTHER_MINIMUM, 6.1234), warm_up=90
+    ),
     "fixed subset, given": FixedSubset(GradientsReason(Cause.GIVEN), 700),
     "fixed subset: it has its minimum at w*": FixedSubset(GradientsReason(Cause.SAME_MINIMUM), 512),
     "minibatches": Minibatches(GradientsReason(Cause.SAMPLER_GIVEN), 64),
-    "minibatches, given; they cannot guide: no outputs": Minibatches(
-        GradientsReason(Cause.GIVEN, trial=GuideTrial(error="no outputs")), 64
-    ),
+    "minibatches, given": Minibatches(GradientsReason(Cause.GIVEN), 64, has_control=False, warm_up=90),
     "minibatches guide and all samples decide, given": Guided(GradientsReason(Cause.GIVEN), 64),
     "minibatches guide and all samples decide, since what is exact would cost far more": Guided(
         GradientsReason(Cause.TOO_LARGE), 750

@@ -84,6 +84,21 @@ def test_an_estimate_cut_short_is_made_anew_when_there_is_time(regression, tmp_p
     np.testing.assert_array_equal(kept.llc, with_time.llc)
 
 
+@pytest.mark.usefixtures("clock")
+def test_scales_and_the_choice_share_the_time_of_a_run(regression, tmp_path):
+    model, data, loss_fn = regression
+    store = lk.CheckpointStore(tmp_path / "run.ckpts")
+    for step in range(2):
+        store.save(step, model)
+    task = lk.Task(model, data, loss_fn)
+    settings = {"localization": 1.0, "rel_tol": 1e-4, "max_seconds": 600, "progress": False}
+    cells = lk.estimate_curve(store, task, n_beta=[10.0, 30.0, 90.0], **settings)
+    assert np.ptp(cells.mcse / cells.llc, axis=1).max() < 0.5 * (cells.mcse / cells.llc).min(), "all had alike"
+    chosen = lk.estimate_curve(store, task, **settings)
+    one = lk.estimate_curve(store, task, n_beta=30.0, **settings)
+    assert (chosen.mcse / chosen.llc < 2 * one.mcse / one.llc).all(), "the choice left most of the time"
+
+
 def test_seconds_decide_between_methods_by_a_nominal_speed():
     assert Budget.of(None, 10.0).operations == pytest.approx(10 * SPEED, rel=0.1)
     assert Budget.of(None, None).operations == math.inf

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llckit.sampling import FixedDraws, baoab, mcse_mean, rmsprop_sgld, sample, sgld, sgnht
+from llckit.sampling import FixedDraws, baoab, chain_group, mcse_mean, rmsprop_sgld, sample, sgld, sgnht
 from tests.cases import near
 
 T, GAMMA = 100.0, 2.0
@@ -64,3 +64,28 @@ def test_baoab_finds_a_smaller_step_where_the_loss_is_sharper_than_at_the_start(
     trace = sample(flat_bottom, baoab(), num_burnin=500, stopping=FixedDraws(500, 9_000))
     assert trace.step_size < 0.7 * (0.3 / 2.1) ** 0.5
     assert near(trace.virial, 4.0)
+
+
+def test_the_step_of_baoab_takes_few_gradients_also_where_the_whole_spectrum_would_be_formed(quadratic, monkeypatch):
+    posterior, rows = quadratic(torch.linspace(0.1, 4.0, 300), localization=1.0, rows=2), []
+    checkpoint = type(posterior.checkpoint)
+    loss_and_grad = checkpoint.loss_and_grad
+
+    def counted(self, weights, *rest):
+        rows.append(len(weights))
+        return loss_and_grad(self, weights, *rest)
+
+    monkeypatch.setattr(checkpoint, "loss_and_grad", counted)
+    trace = sample(posterior, baoab(), num_burnin=200, stopping=FixedDraws(4, 10_000))
+    assert trace.step_size == pytest.approx((0.3 / 5.0) ** 0.5, rel=0.05)
+    assert sum(rows) < 2 * 205 + 4 * 2 * 8 + 4, "a gradient a step and chain, and four looks of eight steps"
+
+
+def test_chains_moved_one_by_one_share_the_curvature(quadratic, monkeypatch):
+    monkeypatch.setattr(chain_group, "LARGE", 1)
+    posterior, looks = quadratic([3.0, 1.0], rows=5), []
+    checkpoint = type(posterior.checkpoint)
+    curvature = checkpoint.curvature
+    monkeypatch.setattr(checkpoint, "curvature", lambda self: looks.append(1) or curvature(self))
+    sample(posterior, sgld(), num_burnin=0, stopping=FixedDraws(4, 100))
+    assert looks == [1]
