@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +35,11 @@ def environment() -> dict[str, str | int]:
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
     } | {name: metadata.version(name) for name in PACKAGES}
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits before this session of Python, or before the notebook that it serves."""
+    return hasattr(sys, "ps1")
 
 
 def _commit() -> str | None:

@@ -19,7 +19,7 @@ from llckit.posterior import Checkpoint, Task
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
-VERSION = 11  # of the estimator: raise it where the same settings would give other numbers
+VERSION = 12  # of the estimator: raise it where the same settings would give other numbers
 READ_OPERATIONS, FEWEST_READ = 5e8, 16  # and samples: what it costs to know a checkpoint again
 FOLDER = "estimates"  # inside the store's folder; beside an exported store, its name comes first
 
@@ -108,7 +108,7 @@ def fingerprint(checkpoint: Checkpoint) -> list[float | str]:
         The loss, the SHA-256 of its gradient, and that of the data.
     """
     user = checkpoint.user
-    few = user.thinned(max(FEWEST_READ, int(READ_OPERATIONS / max(1, user.operations))))
+    few = user.thinned(max(FEWEST_READ, int(READ_OPERATIONS / max(1, user.price.sample))))
     grad = few.loss_grad.cpu().contiguous().numpy().tobytes()
     return [few.loss, hashlib.sha256(grad).hexdigest(), user.samples.digest]
 

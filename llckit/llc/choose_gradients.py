@@ -8,18 +8,19 @@ import math
 import torch
 
 from llckit.errors import InputError
-from llckit.llc.cost import AFFORDABLE, Cost
+from llckit.llc.cost import Cost
 from llckit.llc.gradients import AllSamples, Cause, FixedSubset, Gradients, GradientsReason, Guided, Minibatches
 from llckit.llc.scale import RESOLUTION, Scale
 from llckit.llc.settings import Settings
-from llckit.posterior import OVERHEAD, Checkpoint, Guide, LocalPosterior, Task, behavioral_task, depth_below
+from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task, behavioral_task, depth_below
 from llckit.sampling import FixedDraws, Sampler, hmc, mcse_mean, sample
 
 SMALLEST_SUBSET = 512
-SPARING = 4  # what is not exact is worth it from that many times fewer operations
+SPARING = 4  # a part of the samples is worth it if it is so many times smaller than all
 SHIFT = 0.1  # how far below w* the subset's own minimum may lie, in units of the LLC
 SATURATED = 0.01  # relative change of the effective dimension when the subset is doubled
 GUIDES = 1 / 8  # of all samples: gradients along a trajectory then cost about as much as the energy at its end
+FREE_OF_NOISE = 2  # times as many operations may sampling cost that needs no minibatches
 PILOT, PILOT_GRADIENTS = 40, 2000  # steps of the warm-up, and draws after it, that show how well a guide does
 FOLLOWED = 0.65  # acceptance of short trajectories below which long ones are hardly ever accepted
 SMALLEST, LARGEST = 8, 512  # samples of a minibatch, before its heat is seen
@@ -33,19 +34,20 @@ CONTROL = 0.1  # of the sampling: what ∇L(w*) of all samples may cost
 def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings: Settings) -> Gradients:
     """Take what the user asked for, or choose the cheapest that is right where sampler and sizes were left open.
 
-    Costs are predicted in operations (`Cost`), and what is exact is preferred unless it costs four times more:
+    Costs are predicted in operations (`Cost`), and the first of these is taken that costs no more than the last, or
+    than 2.2·10¹¹, or what the time left is good for if that is less:
 
-    * All samples, if sampling then costs no more than 4·10¹¹ operations, or the loss does not look at the data.
+    * All samples; also if the loss does not look at the data.
     * A fixed subset S, sampled in place of all, if it is safe. Its minimum must be w*, too: nβ (L_S(w*) − L_S(ŵ)),
       about ½ nβ gᵀH⁺g for its gradient g, is below 0.1 (it is in the hundreds with label noise). And its Hessian must
       have the full rank: doubling S changes the effective dimension Σ th/(th + γ), t = nβ, by at most 1 %. S begins
       with 512 samples and is doubled up to a quarter of all.
     * Minibatches of an eighth of all samples that guide trajectories, which all samples accept or reject (`Guide`). A
       trial of 40 + 40 short trajectories must be accepted with a mean probability of at least 0.65.
-    * Langevin dynamics, on all samples if they cost no more than minibatches. These hold as many samples as a call
-      computes in the time that it takes anyway, and are doubled until their heat, measured by pairs of chains in a
-      trial, is below a twentieth of λ̂. w* is their control variate if ∇L(w*) of all samples costs at most a tenth of
-      the sampling.
+    * Else Langevin dynamics, on all samples if they cost no more than twice what minibatches do. These hold as many
+      samples as a call computes in the time that it takes anyway, and are doubled until their heat, measured by pairs
+      of chains in a trial, is below a twentieth of λ̂. w* is their control variate if ∇L(w*) of all samples costs at
+      most a tenth of the sampling.
 
     Args:
         task: Model, data and loss.
@@ -69,44 +71,45 @@ def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings:
         if settings.batch_size is None:
             return AllSamples(GradientsReason(Cause.AFFORDABLE))
         return Minibatches(GradientsReason(Cause.GIVEN), settings.batch_size)
-    cost = Cost.at(checkpoint, scale, settings.chains_for(checkpoint))
+    cost = Cost.at(checkpoint, scale.n_beta, scale.localization, settings.chains_for(checkpoint))
     size = settings.batch_size or _natural_size(checkpoint)
-    affordable = min(AFFORDABLE, settings.budget.operations)
-    dearest = max(affordable, SPARING * min(cost.langevin(size), cost.langevin(n)))
+    langevin = min(cost.langevin(size), cost.langevin(n))
+    affordable = max(settings.budget.affordable, langevin)
     if settings.batch_size is not None:
-        if cost.hmc(n) <= dearest and _can_guide(task):
+        if cost.hmc(n) <= affordable and _can_guide(task):
             return Guided(GradientsReason(Cause.GIVEN), size)
         return _minibatches(task, checkpoint, scale, settings, cost, size, Cause.GIVEN)
-    if cost.hmc(n) <= dearest:
+    if cost.hmc(n) <= affordable:
         return AllSamples(GradientsReason(Cause.AFFORDABLE))
     shift, cause = None, Cause.TOO_LARGE
-    if n >= SPARING * SMALLEST_SUBSET and cost.hmc(SMALLEST_SUBSET) <= dearest:
+    if n >= SPARING * SMALLEST_SUBSET and cost.hmc(SMALLEST_SUBSET) <= affordable:
         shift = _shift(checkpoint, scale, SMALLEST_SUBSET, settings.seed)
-        subset = None if shift > SHIFT else _saturated(checkpoint, scale, cost, dearest, settings.seed)
+        subset = None if shift > SHIFT else _saturated(checkpoint, scale, cost, affordable, settings.seed)
         if subset is not None:
             return FixedSubset(GradientsReason(Cause.SAME_MINIMUM), subset)
         cause = Cause.OTHER_MINIMUM if shift > SHIFT else cause
         shift = shift if shift > SHIFT else None
-    if cost.hmc(max(1, int(2 * GUIDES * n))) <= dearest and _can_guide(task):
-        guides = max(SMALLEST_SUBSET, int(GUIDES * n))
-        if _acceptance(task, checkpoint, scale, guides, settings) >= FOLLOWED:
-            return Guided(GradientsReason(cause, shift), guides)
-    if size >= n or cost.langevin(n) <= cost.langevin(size):
+    guides = max(SMALLEST_SUBSET, int(GUIDES * n))
+    may_guide = SPARING * guides <= n and cost.hmc(2 * guides) <= affordable and _can_guide(task)
+    if may_guide and _acceptance(task, checkpoint, scale, guides, settings) >= FOLLOWED:
+        return Guided(GradientsReason(cause, shift), guides)
+    if size >= n or cost.langevin(n) <= FREE_OF_NOISE * cost.langevin(size):
         return AllSamples(GradientsReason(cause, shift), warm_up=cost.warm_up)
     return _minibatches(task, checkpoint, scale, settings, cost, size, cause, shift)
 
 
 def _natural_size(checkpoint: Checkpoint) -> int:
     """As many samples as a call computes in the time that it takes anyway, a power of two."""
-    size = 2 ** round(math.log2(OVERHEAD / checkpoint.operations))
+    call, sample = checkpoint.price
+    size = 2 ** round(math.log2(call / max(1.0, sample)))
     return min(max(SMALLEST, size), LARGEST)
 
 
-def _saturated(checkpoint: Checkpoint, scale: Scale, cost: Cost, dearest: float, seed: int) -> int | None:
+def _saturated(checkpoint: Checkpoint, scale: Scale, cost: Cost, affordable: float, seed: int) -> int | None:
     """The smallest subset whose Hessian has the full rank, as far as one is worth it."""
     size = SMALLEST_SUBSET
     smaller = _effective_dimension(checkpoint, scale, size, seed)
-    while SPARING * size <= checkpoint.samples.n and cost.hmc(size) <= dearest:
+    while SPARING * size <= checkpoint.samples.n and cost.hmc(size) <= affordable:
         larger = _effective_dimension(checkpoint, scale, 2 * size, seed)
         if abs(larger - smaller) <= SATURATED * larger:
             return size

@@ -5,15 +5,41 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from llckit.llc.scale import Scale
 from llckit.posterior import Checkpoint, largest_eigenvalue
 
-AFFORDABLE = 4e11  # some 20 s of a core
+MODEST = 2.2e11  # operations of a call unless a budget is given: some 11 s of a core
 CURVATURE_SAMPLES, CURVATURE_STEPS = 32, 8
 RELAXATION = 1.8  # √κ of them: steps of Langevin dynamics with ε²k = 0.3 in which a direction held by γ forgets
 WARM_UP, DRAWN = 6, 20  # relaxations
 FEWEST_STEPS = 200
 LEAPFROGS, FEWEST_LEAPFROGS = 15, 2000  # √κ d^¼ of them, or so many: gradients of Hamiltonian trajectories
+
+
+def condition(n_beta: float, largest: float, localization: float) -> float:
+    """κ = (nβh + γ)/γ: √κ leapfrogs cross a direction that γ alone holds.
+
+    Args:
+        n_beta: nβ.
+        largest: h, the largest curvature of the loss.
+        localization: γ.
+
+    Returns:
+        κ.
+    """
+    return 1 + n_beta * largest / max(localization, 1e-12)
+
+
+def hmc_gradients(condition: float, dim: int) -> float:
+    """Gradients of Hamiltonian Monte Carlo, of whose steps the dimension takes d^¼ (Beskos et al. 2013).
+
+    Args:
+        condition: κ.
+        dim: d.
+
+    Returns:
+        The number, per chain.
+    """
+    return max(FEWEST_LEAPFROGS, LEAPFROGS * math.sqrt(condition) * dim**0.25)
 
 
 @dataclass(frozen=True)
@@ -22,7 +48,7 @@ class Cost:
 
     Attributes:
         checkpoint: Where.
-        condition: κ = (nβh + γ)/γ, with h the largest curvature of the loss: √κ leapfrogs cross a flat direction.
+        condition: κ.
         chains: How many move.
     """
 
@@ -31,12 +57,13 @@ class Cost:
     chains: int
 
     @classmethod
-    def at(cls, checkpoint: Checkpoint, scale: Scale, chains: int) -> Cost:
+    def at(cls, checkpoint: Checkpoint, n_beta: float, localization: float, chains: int) -> Cost:
         """Measure the curvature with 16 gradients of 32 samples.
 
         Args:
             checkpoint: Where.
-            scale: nβ and γ.
+            n_beta: nβ.
+            localization: γ.
             chains: How many will move.
 
         Returns:
@@ -44,7 +71,7 @@ class Cost:
         """
         few = checkpoint.thinned(CURVATURE_SAMPLES)
         largest = largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], few.weights, CURVATURE_STEPS)
-        return cls(checkpoint, 1 + scale.n_beta * largest / max(scale.localization, 1e-12), chains)
+        return cls(checkpoint, condition(n_beta, largest, localization), chains)
 
     def gradient(self, size: int, rows: int | None = None) -> float:
         """Operations of the gradients of so many samples in all chains.
@@ -59,7 +86,7 @@ class Cost:
         return self.checkpoint.gradient_operations(size, self.chains if rows is None else rows)
 
     def hmc(self, size: int) -> float:
-        """Operations of Hamiltonian Monte Carlo, of whose steps the dimension takes d^¼ (Beskos et al. 2013).
+        """Operations of Hamiltonian Monte Carlo.
 
         Args:
             size: Samples in a gradient.
@@ -67,8 +94,7 @@ class Cost:
         Returns:
             Operations.
         """
-        leapfrogs = LEAPFROGS * math.sqrt(self.condition) * self.checkpoint.dim**0.25
-        return max(FEWEST_LEAPFROGS, leapfrogs) * self.gradient(size)
+        return hmc_gradients(self.condition, self.checkpoint.dim) * self.gradient(size)
 
     def langevin(self, size: int) -> float:
         """Operations of Langevin dynamics, whose steps do not depend on the dimension: in pairs, if not on all samples.

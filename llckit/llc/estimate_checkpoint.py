@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from llckit.llc.bounds import find_bounds, is_affordable
+from llckit.llc.bounds import Bounds, find_bounds, is_affordable
 from llckit.llc.gradients import Gradients
 from llckit.llc.how_found import HowFound
 from llckit.llc.llc_estimate import LLCEstimate
@@ -14,7 +14,7 @@ from llckit.llc.scale import Scale
 from llckit.llc.settings import Settings
 from llckit.llc.statistics import Statistics
 from llckit.posterior import Checkpoint, LocalPosterior, Observable, Task, depth_below, observing
-from llckit.sampling import Sampler, Start, sample
+from llckit.sampling import Sampler, Sampling, Start, Trace
 
 DESCENT, SHARE = 25, 0.1  # gradients that the depth takes, and what it may cost of the sampling
 SEEN = 512  # samples from which L(w*) and its gradient are told where all of them are never read
@@ -46,54 +46,112 @@ def estimate_checkpoint(
     Returns:
         The estimate.
     """
-    at_scale = {"n_beta": scale.n_beta, "localization": scale.localization}
-    sampled, chains = gradients.sampled(checkpoint, settings.seed), settings.chains_for(checkpoint)
-    user = checkpoint.user if gradients.takes_all else checkpoint.user.thinned(SEEN, settings.seed)
-    loss, grad_norm = user.loss, float(user.loss_grad.double().norm())  # refuses a loss that is not finite
-    posterior = LocalPosterior(sampled, rows=chains, **at_scale)
-    sampler = settings.sampler if isinstance(settings.sampler, Sampler) else gradients.sampler(task, posterior, start)
-    size = gradients.batch_size or sampled.samples.n
-    trace = sample(
-        posterior,
-        sampler,
-        seed=settings.seed,
-        num_burnin=gradients.num_burnin if settings.num_burnin is None else settings.num_burnin,
-        stopping=settings.stopping_for(sampled.gradient_operations(size, chains)),
-        batch_size=gradients.batch_size,
-        control=gradients.control,
-        progress=progress,
-        observe=None if observe is None else observing(task, checkpoint, observe),
+    chains = CheckpointChains(
+        task, checkpoint, scale, gradients, settings, start=start, progress=progress, observe=observe
     )
-    statistics = Statistics.from_trace(trace, scale.localization, checkpoint.dim)
-    cost = chains * trace.grad_evals * size
-    has_bounds = gradients.takes_all and is_affordable(sampled, cost)
-    depth = _depth(sampled, scale, math.inf if has_bounds else SHARE * cost)
-    bounds = find_bounds(task, sampled, depth=depth, **at_scale) if has_bounds else None
-    outcome = judge(statistics, trace, dim=checkpoint.dim, is_exact=sampler.is_exact, bounds=bounds)
-    return LLCEstimate(
-        **statistics.shown(),
-        depth=depth,
-        outcome=judge_scale(outcome, statistics.llc, statistics.leans) if scale.reason.was_searched else outcome,
-        loss=loss,
-        grad_norm=grad_norm,
-        n_beta=scale.n_beta,
-        localization=scale.localization,
-        how_found=HowFound.from_trace(
-            trace,
-            reason=scale.reason,
-            gradients=gradients,
-            sampler=sampler.name,
-            heat=statistics.heat,
+    return chains.estimate(settings)
+
+
+class CheckpointChains:
+    """The chains of one checkpoint at one scale, which give an estimate, and a better one when they are asked again.
+
+    The arguments are those of `estimate_checkpoint`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        checkpoint: Checkpoint,
+        scale: Scale,
+        gradients: Gradients,
+        settings: Settings,
+        *,
+        start: Start | None = None,
+        progress: bool = False,
+        observe: Mapping[str, Observable] | None = None,
+    ) -> None:
+        self._task, self._checkpoint, self._scale, self._gradients = task, checkpoint, scale, gradients
+        self._sampled, self._rows = gradients.sampled(checkpoint, settings.seed), settings.chains_for(checkpoint)
+        user = checkpoint.user if gradients.takes_all else checkpoint.user.thinned(SEEN, settings.seed)
+        self._loss, self._grad_norm = user.loss, float(user.loss_grad.double().norm())  # refuses one that is not finite
+        self._seed, self._depth = settings.seed, math.nan
+        self._bounds: Bounds | None = None
+        posterior = LocalPosterior(self._sampled, n_beta=scale.n_beta, localization=scale.localization, rows=self._rows)
+        asked = settings.sampler
+        self._sampler = asked if isinstance(asked, Sampler) else gradients.sampler(task, posterior, start)
+        self._sampling = Sampling(
+            posterior,
+            self._sampler,
             seed=settings.seed,
-            behavioral=task.behavioral,
-            compiled=task.compiler is not None,
-        ),
-        grad_evals_total=trace.grad_evals,
-        trace=trace,
-        bracket=None if bounds is None else bounds.bracket,
-        lower_finite=None if bounds is None else bounds.lower_finite,
-        bracket_margin=None if bounds is None else bounds.margin,
-    )
+            num_burnin=gradients.num_burnin if settings.num_burnin is None else settings.num_burnin,
+            batch_size=gradients.batch_size,
+            control=gradients.control,
+            progress=progress,
+            observe=None if observe is None else observing(task, checkpoint, observe),
+            may_be_interrupted=settings.may_be_interrupted,
+        )
+
+    @property
+    def operations(self) -> float:
+        """Operations of one gradient in all chains."""
+        return self._gradients.operations(self._checkpoint, self._rows)
+
+    def estimate(self, settings: Settings) -> LLCEstimate:
+        """The estimate from all draws so far, and as many more as it takes.
+
+        Args:
+            settings: The error to reach, and the budget that is left.
+
+        Returns:
+            The estimate.
+        """
+        scale, dim = self._scale, self._checkpoint.dim
+        spent = self._sampling.grad_evals
+        operations, least = self.operations, self._gradients.least
+        stopping = settings.stopping_for(operations, least, spent)
+        trace = self._sampling.until(stopping, f"sampling, {settings.budget.forecast(operations, least)}")
+        statistics = Statistics.from_trace(trace, scale.localization, dim)
+        depth, bounds = self._around(trace)
+        outcome = judge(statistics, trace, dim=dim, is_exact=self._sampler.is_exact, bounds=bounds)
+        return LLCEstimate(
+            **statistics.shown(),
+            depth=depth,
+            outcome=judge_scale(outcome, statistics.llc, statistics.leans) if scale.reason.was_searched else outcome,
+            loss=self._loss,
+            grad_norm=self._grad_norm,
+            n_beta=scale.n_beta,
+            localization=scale.localization,
+            how_found=HowFound.from_trace(
+                trace,
+                reason=scale.reason,
+                gradients=self._gradients,
+                sampler=self._sampler.name,
+                heat=statistics.heat,
+                seed=self._seed,
+                behavioral=self._task.behavioral,
+                compiled=self._task.compiler is not None,
+            ),
+            grad_evals_total=trace.grad_evals,
+            trace=trace,
+            bracket=None if bounds is None else bounds.bracket,
+            lower_finite=None if bounds is None else bounds.lower_finite,
+            bracket_margin=None if bounds is None else bounds.margin,
+        )
+
+    def _around(self, trace: Trace) -> tuple[float, Bounds | None]:
+        """How far below w* the loss goes, and between which bounds λ lies, where that is cheap beside the sampling."""
+        if trace.is_interrupted:
+            return math.nan, None
+        sampled, gradients = self._sampled, self._gradients
+        cost = self._rows * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
+        has_bounds = gradients.takes_all and is_affordable(sampled, cost)
+        if self._bounds is None and has_bounds:
+            self._depth = _depth(sampled, self._scale, math.inf)
+            at_scale = {"n_beta": self._scale.n_beta, "localization": self._scale.localization}
+            self._bounds = find_bounds(self._task, sampled, depth=self._depth, **at_scale)
+        elif math.isnan(self._depth):
+            self._depth = _depth(sampled, self._scale, SHARE * cost)
+        return self._depth, self._bounds
 
 
 def _depth(checkpoint: Checkpoint, scale: Scale, most: float) -> float:

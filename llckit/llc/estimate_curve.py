@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack, overload
 import numpy as np
 from tqdm import tqdm
 
+from llckit.environment import is_interactive
 from llckit.errors import InputError
 from llckit.llc.cache import Cache, describe, fingerprint, make_key
 from llckit.llc.curve import LLCCurve
@@ -121,7 +122,8 @@ def estimate_curve(
         progress: Whether a bar is shown (on a terminal).
 
     Returns:
-        The `LLCCurve`; for several nβ the `Spectrogram`, whose `llc` has the shape (steps, scales).
+        The `LLCCurve`; for several nβ the `Spectrogram`, whose `llc` has the shape (steps, scales). In a notebook
+        Ctrl-C gives the curve of what is done.
 
     Raises:
         InputError: An empty store, unknown steps, a checkpoint that is damaged, does not fit the task or holds NaN,
@@ -159,11 +161,14 @@ def estimate_curve(
                 localization = choose_scale(last, task.n).localization
         run = _Run(store, task, known, cache, settings, executor, progress)
         if ladder is None:
-            return run.curve(one, localization)
+            return run.curve(one, localization, may_be_partial=True)
         scales = tqdm(ladder.tolist(), desc="scales", disable=None if progress else True)
         parts = (settings.sharing(1 / (len(ladder) - done)) for done in range(len(ladder)))
         return Spectrogram(
-            tuple(run._replace(settings=part).curve(one, localization) for one, part in zip(scales, parts, strict=True))
+            tuple(
+                run._replace(settings=part).curve(one, localization, may_be_partial=False)
+                for one, part in zip(scales, parts, strict=True)
+            )
         )
 
 
@@ -193,7 +198,7 @@ class _Run(NamedTuple):
     executor: Executor | None
     progress: bool
 
-    def curve(self, n_beta: float | None, localization: float | None) -> LLCCurve:
+    def curve(self, n_beta: float | None, localization: float | None, *, may_be_partial: bool) -> LLCCurve:
         """Read what is kept, estimate what is missing: anchors first, then the checkpoints that begin with theirs."""
         store, task, cache, settings = self.store, self.task, self.cache, self.settings
         with steady_threads(task):
@@ -221,12 +226,18 @@ class _Run(NamedTuple):
             self._estimate({step: None for step in missing if step not in anchors}, choice, keep, len(missing))
             followers = [step for step in missing if step in anchors]
             self._estimate({step: start_from(done[anchors[step]]) for step in followers}, choice, keep, len(followers))
+        except KeyboardInterrupt:
+            if not (may_be_partial and is_interactive() and done):
+                raise
+            tqdm.write(
+                f"interrupted: this is {len(done)} of {len(keys)} checkpoints; the same call goes on with the rest"
+            )
         finally:
             bar.close()
             earlier = cache.curve(name)
             cache.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
-        metadata = [store.metadata(step) for step in keys]
-        return LLCCurve.from_estimates(list(keys), [done[step] for step in keys], metadata)
+        there = [step for step in keys if step in done]
+        return LLCCurve.from_estimates(there, [done[step] for step in there], [store.metadata(step) for step in there])
 
     def _keys(self, described: dict[str, Any], anchors: dict[int, int]) -> dict[int, str]:
         """The key of each checkpoint's estimate; that of its anchor is part of a follower's."""

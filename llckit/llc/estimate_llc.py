@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from llckit.environment import is_interactive
 from llckit.errors import EstimationError, InputError
 from llckit.llc.choose_gradients import choose_gradients
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
@@ -64,8 +65,8 @@ def estimate_llc(
         num_draws: Draws per chain; None goes on until `rel_tol` or the budget is reached.
         num_burnin: Warm-up steps; None takes the sampler's own number.
         rel_tol: Standard error to reach, relative to λ̂ (taken as at least 0.1); at most 2 % if nβ is searched for.
-        max_grad_evals: Gradients per chain, at each nβ that is tried, after which sampling ends; None takes what some
-            minutes allow.
+        max_grad_evals: Gradients per chain, at all nβ together, after which sampling ends; None takes what some 11 s
+            of a core allow, and 200 at least.
         max_seconds: Seconds after which the call ends, all that it does included; None sets no limit.
         batch_size: Samples per gradient; None and no `subset` lets `choose_gradients` decide.
         subset: Number of samples, fixed, whose loss stands for the full one; refused if their minimum lies elsewhere.
@@ -80,7 +81,8 @@ def estimate_llc(
         on_failure: "raise" turns every outcome that is not trusted into an `EstimationError` (see `Outcome.trusted`).
 
     Returns:
-        The estimate, its error and outcome; `how_found` says what was chosen, and why.
+        The estimate, its error and outcome; `how_found` says what was chosen, and why. In a notebook Ctrl-C gives the
+        best that is there.
 
     Raises:
         InputError: Wrong input, before any sampling.
@@ -98,11 +100,12 @@ def estimate_llc(
         seed=seed,
         batch_size=batch_size,
         subset=subset,
+        may_be_interrupted=is_interactive(),
     )
     task = make_task(model, data, loss_fn, n=n, device=device, params=params, compile=compile, behavioral=behavioral)
     with closing(task.samples), steady_threads(task):
         checkpoint = task.checkpoint()
-        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.operations)
+        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.affordable)
         gradients = choose_gradients(task, checkpoint, scale, settings)
         search: Callable[..., LLCEstimate] = estimate_checkpoint
         if n_beta is None and not gradients.allows_search:

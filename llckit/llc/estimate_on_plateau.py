@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from llckit.llc.estimate_checkpoint import estimate_checkpoint
+from llckit.llc.estimate_checkpoint import CheckpointChains
 from llckit.llc.gradients import Gradients
 from llckit.llc.llc_estimate import LLCEstimate
 from llckit.llc.outcome import Outcome, judge_scale
+from llckit.llc.rungs import (
+    DECADES,
+    DOWN,
+    HELD,
+    STEADY,
+    UP,
+    ended_by,
+    flat_within_two_errors,
+    is_sharp,
+    ladders_of,
+    leans,
+    may_end,
+    steady,
+    to_come,
+)
 from llckit.llc.scale import Scale
 from llckit.llc.scale_reason import LadderEnd, NBetaRule
 from llckit.llc.settings import Settings
@@ -20,11 +33,8 @@ from llckit.llc.start_from import start_from
 from llckit.llc.statistics import is_precise
 from llckit.posterior import Checkpoint, Observable, Task
 
-STEADY = 0.02  # relative change per decade below which λ̂ is flat, and relative error that is enough to see it
-DECADES = 3  # of nβ above n/ln n, and of γ below its default, that are looked at
-HELD = 0.1  # of λ̂, per e-fold: where it falls with γ and rises with nβ by more, γ holds the chain rather than the loss
+MORE = 0.25  # times the first estimate's gradients have to be left for one that is there to be made more precise
 DEAREST = 3  # times as many gradients as the first estimate took: a rung that needs more ends its ladder
-UP, DOWN = (10.0, 1.0), (1.0, 0.1)  # by which nβ and γ are multiplied from rung to rung of a ladder
 
 
 def estimate_on_plateau(
@@ -57,9 +67,10 @@ def estimate_on_plateau(
     * Without a plateau, the first rung is taken that agrees with all further ones of its ladder to 2 % within two
       standard errors. Else the first estimate, or, if γ held the chain, the first with a lower γ.
 
-    A rung may take three times as many gradients as the first estimate. Each is asked for 2 %, whatever `rel_tol` is:
+    A rung may take three times as many gradients as the first estimate, and none begins that could not take as many as
+    the first. Each is asked for 2 %, whatever `rel_tol` is:
     nβ and γ say what is measured, and must not depend on how precisely. Its warm-up begins with step size and turning
-    length of the rung before. The rung taken is estimated again with `rel_tol`, unless it is as precise already.
+    length of the rung before. The chains of the rung taken go on to `rel_tol`.
 
     Args:
         task: Model, data and loss.
@@ -76,8 +87,8 @@ def estimate_on_plateau(
     """
     search = _Search(task, checkpoint, scale, gradients, settings, progress=progress, observe=observe)
     ladders = {UP: 0}
-    if not keep_localization and _sharp(search.first):
-        ladders = _ladders(search.first)
+    if not keep_localization and is_sharp(search.first):
+        ladders = ladders_of(search.first)
     climbs: list[_Climb] = []
     for factors, first in ladders.items():
         if factors is DOWN and climbs and climbs[-1].falls:
@@ -86,7 +97,7 @@ def estimate_on_plateau(
         if climb.plateau is not None:
             return search.on_plateau(climb, climb.plateau)
     for climb in climbs:
-        decade = _flat_within_two_errors(climb.rungs)
+        decade = flat_within_two_errors(climb.rungs)
         if decade is not None:
             return search.on_plateau(climb, decade, within_two_errors=True)
     return search.without_plateau(climbs)
@@ -133,23 +144,26 @@ class _Search:
         progress: bool,
         observe: Mapping[str, Observable] | None,
     ) -> None:
-        self._asked, self._settings = settings, dataclasses.replace(settings, rel_tol=STEADY)
+        self._asked, self._budget = settings, settings.budget
         self._task, self._checkpoint, self._scale, self._gradients = task, checkpoint, scale, gradients
         self._progress, self._observe = progress, observe
+        self._operations = gradients.operations(checkpoint, settings.chains_for(checkpoint))
         self._grad_evals = 0
+        self._made: list[tuple[LLCEstimate, CheckpointChains]] = []
         began = time.monotonic()
-        self.first = self._estimate(scale, self._settings)
+        self.first = self._estimate(scale)
         self._seconds = time.monotonic() - began
-        given = settings.budget.max_grad_evals or settings.budget.at_most
-        most = min(given, DEAREST * self.first.how_found.grad_evals)
-        budget = dataclasses.replace(settings.budget, max_grad_evals=most)
-        self._of_rung = dataclasses.replace(self._settings, budget=budget)
 
-    def _estimate(self, scale: Scale, settings: Settings, near: LLCEstimate | None = None) -> LLCEstimate:
+    def _estimate(self, scale: Scale, near: LLCEstimate | None = None, at_most: int | None = None) -> LLCEstimate:
+        """One scale, with what is left of the budget or `at_most` so many gradients."""
+        budget = self._budget
+        if at_most is not None:
+            budget = dataclasses.replace(budget, max_grad_evals=min(at_most, budget.grad_evals(self._operations, 1)))
+        settings = dataclasses.replace(self._asked, rel_tol=STEADY, budget=budget)
         start = None
         if near is not None and settings.num_burnin is None:
             start = start_from(near, scale.n_beta)
-        found = estimate_checkpoint(
+        chains = CheckpointChains(
             self._task,
             self._checkpoint,
             scale,
@@ -159,18 +173,36 @@ class _Search:
             progress=self._progress,
             observe=self._observe,
         )
-        self._grad_evals += found.grad_evals_total
+        found = chains.estimate(settings)
+        self._made.append((found, chains))
+        self._count(found, found.grad_evals_total)
         return found
+
+    def _more(self, estimate: LLCEstimate) -> LLCEstimate:
+        """The same with the error that was asked for."""
+        chains = next(chains for found, chains in self._made if found is estimate)
+        found = chains.estimate(dataclasses.replace(self._asked, budget=self._budget))
+        self._count(found, found.grad_evals_total - estimate.grad_evals_total)
+        return found
+
+    def _count(self, found: LLCEstimate, grad_evals: int) -> None:
+        self._grad_evals += grad_evals
+        self._budget = self._budget.after(grad_evals, self._operations)
+        if found.trace is not None and found.trace.is_interrupted:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._budget = dataclasses.replace(self._budget, deadline=0.0)
 
     def _rung(self, factors: tuple[float, float], decade: int, before: LLCEstimate) -> LLCEstimate:
         n_beta, gamma = (factor**decade for factor in factors)
         moved = self._scale._replace(n_beta=self._scale.n_beta * n_beta, localization=self._scale.localization * gamma)
-        return self._estimate(moved, self._of_rung, before)
+        return self._estimate(moved, before, DEAREST * self.first.how_found.grad_evals)
 
-    @property
-    def has_time(self) -> bool:
-        """Whether a rung that takes twice the time of the first can end before the deadline."""
-        return self._asked.budget.seconds_left > 2 * self._seconds
+    def allows(self, part: float) -> bool:
+        """Whether so many times the gradients of the first estimate, and twice its time as often, are left."""
+        has_time = self._budget.seconds_left > 2 * part * self._seconds
+        return has_time and self._budget.allows(int(part * self.first.how_found.grad_evals), self._operations)
 
     def climb(self, factors: tuple[float, float], first: int) -> _Climb:
         """Rung by rung to a plateau, or to where there cannot be one."""
@@ -178,26 +210,32 @@ class _Search:
 
         for decade in range(1, DECADES + 1):
             last = rungs[max(rungs)]
-            if not _sharp(last):
-                return _Climb(factors, first, rungs, ended=_ended(0, last))
+            if not is_sharp(last):
+                return _Climb(factors, first, rungs, ended=ended_by(0, last))
             if 9 * last.depth > HELD * last.llc:  # nβ (L(w*) − L(ŵ)) grows with nβ at least, and λ̂ falls by as much
                 return _Climb(factors, first, rungs, ended=LadderEnd(max(rungs), is_minimum=False))
             if decade < first:
                 continue
-            if not self.has_time:
+            if not self.allows(1):
                 return _Climb(factors, first, rungs, ended=LadderEnd(max(rungs), is_out_of_time=True))
-            rungs[decade] = self._rung(factors, decade, last)
+            try:
+                rungs[decade] = self._rung(factors, decade, last)
+            except KeyboardInterrupt:
+                if not self._asked.may_be_interrupted:
+                    raise
+                self._interrupt()
+                return _Climb(factors, first, rungs, ended=LadderEnd(max(rungs), is_out_of_time=True))
             was, outside = (x.outcome is Outcome.OUTSIDE_BRACKET for x in (last, rungs[decade]))
             # A higher nβ may bring a value back into its bracket. A lower γ only opens more of what is beside w*: where
             # that is seen no more, chains no longer get there.
             crossed = outside != was if factors is DOWN else outside and not was
-            if not _sharp(rungs[decade]) or crossed:
-                return _Climb(factors, first, rungs, ended=_ended(decade, rungs.pop(decade)))
-            if decade > first and steady(last, rungs[decade]) and not _leans(factors, rungs[decade], HELD):
-                change = _to_come([last, rungs[decade]])
-                goes_on = _to_come(list(rungs.values())) > max(STEADY, change) or _leans(factors, last, STEADY)
+            if not is_sharp(rungs[decade]) or crossed:
+                return _Climb(factors, first, rungs, ended=ended_by(decade, rungs.pop(decade)))
+            if decade > first and steady(last, rungs[decade]) and not leans(factors, rungs[decade], HELD):
+                change = to_come([last, rungs[decade]])
+                goes_on = to_come(list(rungs.values())) > max(STEADY, change) or leans(factors, last, STEADY)
                 return _Climb(factors, first, rungs, plateau=decade if goes_on and factors is UP else decade - 1)
-            if not _may_end(factors, last, rungs[decade], DECADES - decade):
+            if not may_end(factors, last, rungs[decade], DECADES - decade):
                 return _Climb(factors, first, rungs, ended=LadderEnd(decade, still_changes=True))
         return _Climb(factors, first, rungs, ended=LadderEnd(DECADES, still_changes=True))
 
@@ -222,13 +260,13 @@ class _Search:
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         asked = self._asked
         is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.has_time:
-            scale = self._scale._replace(n_beta=estimate.n_beta, localization=estimate.localization)
-            again = self._estimate(scale, asked, estimate)
+        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.allows(MORE):
+            again = self._more(estimate)
             estimate = again if again.outcome.trusted and again.mcse < estimate.mcse else estimate
             is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        is_enough = is_enough and estimate.outcome is Outcome.BUDGET_EXHAUSTED
-        outcome = Outcome.CONVERGED if is_enough else estimate.outcome
+        outcome = estimate.outcome
+        if asked.num_draws is None and outcome in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED):
+            outcome = Outcome.CONVERGED if is_enough else Outcome.BUDGET_EXHAUSTED
         is_flat = found["n_beta"] is NBetaRule.PLATEAU  # in γ too, or λ̂ ∝ k/(k + γ), k ∝ nβ, would not be flat in nβ
         return dataclasses.replace(
             estimate,
@@ -236,92 +274,3 @@ class _Search:
             grad_evals_total=self._grad_evals,
             how_found=dataclasses.replace(estimate.how_found, reason=dataclasses.replace(self._scale.reason, **found)),
         )
-
-
-def _ladders(first: LLCEstimate) -> dict[tuple[float, float], int]:
-    """Which ladders to climb, in their order, and the first decade of each after n/ln n."""
-    if abs(first.sensitivity_localization) <= STEADY * first.llc:
-        return {UP: 0}
-    held, surely = (
-        min(
-            -first.sensitivity_localization - errors * first.sensitivity_localization_mcse,
-            first.sensitivity_n_beta - errors * first.sensitivity_n_beta_mcse,
-        )
-        / first.llc
-        for errors in (0, 2)
-    )
-    return {DOWN: _first_decade(held), UP: 0} if surely > HELD else {UP: 0, DOWN: 0}
-
-
-def _lean(factors: tuple[float, float], rung: LLCEstimate) -> tuple[float, float]:
-    """By how much λ̂ grows, relatively, per e-fold along a ladder, to first order, and the standard error of that."""
-    if factors is UP:
-        return rung.sensitivity_n_beta / rung.llc, rung.sensitivity_n_beta_mcse / rung.llc
-    return -rung.sensitivity_localization / rung.llc, rung.sensitivity_localization_mcse / rung.llc
-
-
-def _leans(factors: tuple[float, float], rung: LLCEstimate, limit: float) -> bool:
-    """Whether λ̂ changes by more than that share per e-fold, beyond two standard errors."""
-    lean, error = _lean(factors, rung)
-    return abs(lean) - 2 * error > limit
-
-
-def _may_end(factors: tuple[float, float], before: LLCEstimate, last: LLCEstimate, left: int) -> bool:
-    """Whether the last decade may be flat, if the lean goes on shrinking as it did from one rung to the next."""
-    (was, was_error), (lean, error) = _lean(factors, before), _lean(factors, last)
-    surely = max(0.0, abs(lean) - 2 * error)
-    shrinks = surely / max(abs(was) + 2 * was_error, surely, 1e-300)
-    return math.log(10) * surely * shrinks**left <= STEADY
-
-
-def _flat_within_two_errors(rungs: dict[int, LLCEstimate]) -> int | None:
-    for decade, after in itertools.pairwise(rungs):
-        so_far = [rung for k, rung in rungs.items() if k <= after]
-        further = [rung for k, rung in rungs.items() if k > decade]
-        stays = _to_come(so_far) <= STEADY + 2 * _relative_error(*so_far[-2:])
-        if after == decade + 1 and stays and all(steady(rungs[decade], rung, errors=2) for rung in further):
-            return decade
-    return None
-
-
-def _first_decade(held: float) -> int:
-    """The first decade of γ from which the next may change λ̂ by STEADY at most, where λ̂ ∝ k/(k + γ) falls by `held`."""
-    ratio = held / max(1 - held, 1e-3)  # γ/k
-    changes = (math.log1p(ratio / 10**k) - math.log1p(ratio / 10 ** (k + 1)) for k in itertools.count())
-    return min(DECADES - 1, next(k for k, change in enumerate(changes) if change <= STEADY))
-
-
-def _to_come(rungs: list[LLCEstimate]) -> float:
-    """How far λ̂ would go, relatively, from the last but one of these on, if its changes were a geometric series."""
-    changes = [math.log(higher.llc / lower.llc) for lower, higher in itertools.pairwise(rungs)]
-    ratio = changes[-1] / changes[-2] if len(changes) > 1 else 0.0
-    return abs(changes[-1]) / (1 - max(ratio, 0.0)) if ratio < 1 else math.inf
-
-
-def steady(lower: LLCEstimate, higher: LLCEstimate, errors: float = 1) -> bool:
-    """Whether λ̂ changes by no more than STEADY, give or take its standard error, between two rungs.
-
-    Args:
-        lower: The estimate at one.
-        higher: The estimate at the next.
-        errors: How many standard errors.
-
-    Returns:
-        Whether it does.
-    """
-    return abs(math.log(higher.llc / lower.llc)) <= STEADY + errors * _relative_error(lower, higher)
-
-
-def _relative_error(lower: LLCEstimate, higher: LLCEstimate) -> float:
-    return math.hypot(lower.mcse / lower.llc, higher.mcse / higher.llc)
-
-
-def _sharp(estimate: LLCEstimate) -> bool:
-    # Outside its bracket a value is sharp all the same, and what a ladder is for: higher rungs may be inside.
-    judged = estimate.outcome.trusted or estimate.outcome is Outcome.OUTSIDE_BRACKET
-    return judged and estimate.llc > 0 and is_precise(estimate.llc, estimate.mcse, STEADY)
-
-
-def _ended(decade: int, rung: LLCEstimate) -> LadderEnd:
-    is_at_fault = not rung.outcome.trusted or rung.outcome is Outcome.BUDGET_EXHAUSTED
-    return LadderEnd(decade, rung.outcome if is_at_fault else None, is_positive=rung.llc > 0)

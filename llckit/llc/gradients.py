@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task
-from llckit.sampling import Sampler, Start, baoab, hmc
+from llckit.sampling import PairedMinibatches, Sampler, Start, baoab, hmc
+
+FEWEST, LEAST = 200, 1000  # gradients per chain; the second is for Langevin dynamics that would warm up for longer
 
 
 class Cause(enum.Enum):
@@ -114,6 +116,11 @@ class Gradients(ABC):
         return None
 
     @property
+    def least(self) -> int:
+        """Gradients per chain that a budget leaves in any case if none were given: there is no estimate from fewer."""
+        return FEWEST if self.num_burnin is None else max(FEWEST, min(LEAST, 2 * self.num_burnin))
+
+    @property
     def allows_search(self) -> bool:
         """Whether an estimate is so cheap that others at further scales may follow."""
         return True
@@ -126,6 +133,10 @@ class Gradients(ABC):
     def sampled(self, checkpoint: Checkpoint, seed: int) -> Checkpoint:
         """The checkpoint with the samples whose loss defines the posterior."""
         return checkpoint
+
+    def operations(self, checkpoint: Checkpoint, chains: int) -> float:
+        """Operations of one gradient in all chains."""
+        return checkpoint.gradient_operations(self.subset or self.batch_size or checkpoint.samples.n, chains)
 
     def default_sampler(self, start: Start | None = None) -> Sampler:
         """The sampler that fits these gradients, as it is recorded."""
@@ -225,6 +236,11 @@ class Minibatches(Gradients):
     def num_burnin(self) -> int | None:
         """Steps of the warm-up."""
         return self.warm_up
+
+    @property
+    def least(self) -> int:
+        """Gradients per chain that a budget leaves in any case, unless it was given; a step in pairs takes several."""
+        return super().least * (PairedMinibatches.cost(self.has_control) if self.warm_up is not None else 1)
 
     @property
     def allows_search(self) -> bool:

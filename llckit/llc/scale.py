@@ -12,11 +12,13 @@ from scipy.optimize import brentq
 
 from llckit.checks import check_number, check_positive
 from llckit.errors import InputError
+from llckit.llc.cost import MODEST, condition, hmc_gradients
 from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.posterior import Checkpoint, Spectrum, spectrum_gradients
 
 SPECTRUM_OPERATIONS, SPECTRUM_SHARE = 4e10, 0.1  # that the spectrum may cost: 2 s of a core, and of the estimate
 CURVATURE_SAMPLES = 4096  # from which the spectrum that chooses γ is taken
+CHAINS = 4  # that are thought of when γ is chosen
 SPREAD = 1 / 3  # ‖w − w*‖² along flat directions may reach this share of ‖w*‖²
 SHRINKAGE = 1e-3  # share of the LLC's regular part that γ may take where that is possible
 FARTHEST = 1e-3  # least share of the γ that keeps the chain near w*
@@ -59,9 +61,10 @@ def choose_scale(
     * Σ tγh/(th+γ)² = 10⁻³ Σ th/(th+γ), with t = nβ and h the Hessian's eigenvalues from at most 4096 samples, takes no
       more than a thousandth of the LLC in regular directions.
 
-    The first decides alone if the spectrum would cost more than 4·10¹⁰ operations or a tenth of all, if w* is a saddle,
-    or if the second would let the chain go 30 times as far along flat directions (100 times if the whole spectrum is
-    known and has a gap). Without flat directions the curvature holds the chain, and the second decides alone.
+    The first decides alone if w* is a saddle, or if the second would let the chain go 30 times as far along flat
+    directions (100 times if the whole spectrum is known and has a gap); also if the spectrum would cost over 4·10¹⁰ or
+    a tenth of all, or Hamiltonian trajectories of 4 chains more than 2.2·10¹¹ (`hmc_gradients`). Without
+    flat directions the curvature holds the chain, and the second decides alone.
 
     Args:
         checkpoint: Where the choice is made.
@@ -85,6 +88,9 @@ def choose_scale(
             localization, localization_rule = _near(checkpoint.dim, norm2)
         else:
             localization, localization_rule = _find_localization(t, few.curvature(), norm2)
+            gradients = hmc_gradients(condition(t, few.curvature().largest, localization), few.dim)
+            if gradients * few.gradient_operations(few.samples.n, CHAINS) > MODEST:
+                localization, localization_rule = _near(checkpoint.dim, norm2)
     return Scale(t, float(localization), ScaleReason(n_beta_rule, localization_rule))
 
 

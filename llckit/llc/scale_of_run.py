@@ -11,9 +11,10 @@ from llckit.errors import InputError
 from llckit.llc.cache import VERSION, Cache, describe_compiling, fingerprint, make_key
 from llckit.llc.choose_gradients import choose_gradients
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
-from llckit.llc.estimate_on_plateau import STEADY, estimate_on_plateau
+from llckit.llc.estimate_on_plateau import estimate_on_plateau
 from llckit.llc.gradients import Gradients, read_gradients
 from llckit.llc.how_found import gradients_from_settings
+from llckit.llc.rungs import STEADY
 from llckit.llc.scale import Scale, choose_scale
 from llckit.llc.scale_reason import NBetaRule, NotCommon, ScaleReason
 from llckit.llc.settings import Settings
@@ -73,7 +74,7 @@ def choose_for_run(
     try:
         checkpoint = task.checkpoint(store.load(step))
         found = fingerprint(checkpoint)
-        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.operations)
+        scale = choose_scale(checkpoint, task.n, n_beta, localization, settings.budget.affordable)
         gradients = choose_gradients(task, checkpoint, scale, settings)
         if n_beta is None and not gradients.allows_search:
             scale = scale.not_searched()

@@ -11,13 +11,13 @@ import numpy as np
 
 from llckit.checks import check_integer, check_positive, check_seed, is_finite_number, shown
 from llckit.errors import InputError
+from llckit.llc.cost import MODEST
 from llckit.posterior import Checkpoint
 from llckit.sampling import FixedDraws, Sampler, UntilError
 
 REL_TOL = 0.01
-MAX_GRAD_EVALS, FEWEST_GRADIENTS = 30_000, 200  # per chain
+MAX_GRAD_EVALS = 30_000  # per chain
 SPEED = 2e10  # operations a second of one core
-MODEST = 5e12  # operations of one estimate unless a budget is given: some minutes of a core
 
 FEWEST, MOST = 8, 256  # chains
 VERY_LARGE = 2**25  # weights from which 2 chains are taken
@@ -26,16 +26,18 @@ SMALL_STATE, SMALL_PASS = 2**16, 2**18  # numbers and bytes below which more cha
 
 @dataclass(frozen=True)
 class Budget:
-    """What one estimate may cost.
+    """What one estimate may cost, with all the scales that it looks at.
 
     Attributes:
-        max_grad_evals: Gradients per chain after which sampling ends; None lets `MODEST` operations decide.
-        at_most: Gradients per chain after which it ends in that case, however cheap they are.
-        deadline: When it ends, in seconds since the epoch.
+        max_grad_evals: Gradients per chain that are left; None lets `operations` decide.
+        at_most: Gradients per chain that are left in that case, however cheap they are.
+        operations: Operations that are left in that case.
+        deadline: When sampling ends, in seconds since the epoch; it takes the place of `operations`.
     """
 
     max_grad_evals: int | None = None
     at_most: int = MAX_GRAD_EVALS
+    operations: float = MODEST
     deadline: float = math.inf
 
     def __post_init__(self) -> None:
@@ -59,7 +61,11 @@ class Budget:
         """
         if max_seconds is None:
             return cls(max_grad_evals, at_most)
-        return cls(max_grad_evals, at_most, time.time() + check_positive("max_seconds", max_seconds, ", or None"))
+        return cls(max_grad_evals, at_most).within(check_positive("max_seconds", max_seconds, ", or None"))
+
+    def within(self, seconds: float) -> Budget:
+        """The same with so many seconds from now."""
+        return replace(self, operations=math.inf, deadline=time.time() + seconds)
 
     @property
     def is_open(self) -> bool:
@@ -72,31 +78,81 @@ class Budget:
         return max(0.0, self.deadline - time.time())
 
     @property
-    def operations(self) -> float:
-        """What a core computes until the deadline, on a nominal machine: by it the seconds decide between methods."""
-        return SPEED * self.seconds_left
+    def affordable(self) -> float:
+        """Operations by which methods are chosen: those until the deadline on a nominal machine, `MODEST` at most."""
+        return min(MODEST, self.operations, SPEED * self.seconds_left)
 
     def share(self, part: float) -> Budget:
         """The same with that part of the seconds that are left."""
-        return self if math.isinf(self.deadline) else replace(self, deadline=time.time() + part * self.seconds_left)
+        return self if self.is_open else replace(self, deadline=time.time() + part * self.seconds_left)
 
-    def grad_evals(self, operations: float) -> int:
-        """Gradients per chain after which sampling ends.
+    def grad_evals(self, operations: float, least: int = 0) -> int:
+        """Gradients per chain that are left.
 
         Args:
             operations: What one gradient costs, in all chains.
+            least: So many are left in any case, if none were given.
 
         Returns:
             The number.
         """
         if self.max_grad_evals is not None:
             return self.max_grad_evals
-        return min(self.at_most, max(FEWEST_GRADIENTS, int(MODEST / max(operations, 1.0))))
+        affordable = self.operations / max(operations, 1.0)
+        return int(min(self.at_most, max(least, affordable)))
+
+    def allows(self, grad_evals: int, operations: float) -> bool:
+        """Whether so many further gradients are left.
+
+        Args:
+            grad_evals: Gradients per chain.
+            operations: What one costs, in all chains.
+
+        Returns:
+            Whether they are.
+        """
+        if self.max_grad_evals is not None:
+            return grad_evals <= self.max_grad_evals
+        return grad_evals <= self.at_most and grad_evals * operations <= self.operations
+
+    def forecast(self, operations: float, least: int) -> str:
+        """How long a nominal core takes for what is left, in words.
+
+        Args:
+            operations: What one gradient costs, in all chains.
+            least: Gradients per chain that are left in any case, if none were given.
+
+        Returns:
+            The text, such as "12 s at most".
+        """
+        seconds = min(self.grad_evals(operations, least) * operations / SPEED, self.seconds_left)
+        for unit, size in (("h", 3600), ("min", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds / size:.0f} {unit} at most"
+        return f"{math.ceil(seconds)} s at most"
+
+    def after(self, grad_evals: int, operations: float) -> Budget:
+        """What is left after so many gradients.
+
+        Args:
+            grad_evals: Gradients per chain that were taken.
+            operations: What one costs, in all chains.
+
+        Returns:
+            The budget.
+        """
+        given = None if self.max_grad_evals is None else max(1, self.max_grad_evals - grad_evals)
+        left = max(0.0, self.operations - grad_evals * operations)
+        return replace(self, max_grad_evals=given, at_most=max(1, self.at_most - grad_evals), operations=left)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for; see `estimate_llc` for the meaning of each."""
+    """What was asked for; see `estimate_llc` for the meaning of each.
+
+    Attributes:
+        may_be_interrupted: Whether Ctrl-C ends sampling with the draws that are there, if there are some.
+    """
 
     num_chains: int | None = None
     num_draws: int | None = None
@@ -107,6 +163,7 @@ class Settings:
     seed: int = 0
     batch_size: int | None = None
     subset: int | None = None
+    may_be_interrupted: bool = False
 
     def __post_init__(self) -> None:
         least = {"num_chains": 1, "num_draws": 4, "num_burnin": 0, "batch_size": 1, "subset": 1}
@@ -121,11 +178,13 @@ class Settings:
         if not isinstance(self.sampler, Sampler) and self.sampler != "auto":
             raise InputError(f'sampler is {self.sampler!r}; expected "auto" or a sampler such as llckit.hmc()')
 
-    def stopping_for(self, operations: float) -> FixedDraws | UntilError:
+    def stopping_for(self, operations: float, least: int, spent: int = 0) -> FixedDraws | UntilError:
         """When sampling ends: after a number of draws, or at an error; in any case with the budget.
 
         Args:
             operations: What one gradient costs, in all chains.
+            least: Gradients per chain that a budget leaves in any case, if their number was not given.
+            spent: Gradients per chain that were taken already, and are not of this budget.
 
         Returns:
             The rule.
@@ -133,13 +192,12 @@ class Settings:
         budget = self.budget
         if self.num_draws is not None:
             given = budget.at_most if budget.max_grad_evals is None else budget.max_grad_evals
-            return FixedDraws(self.num_draws, given, budget.deadline)
-        return UntilError(self.rel_tol, budget.grad_evals(operations), budget.deadline)
+            return FixedDraws(self.num_draws, spent + given, budget.deadline)
+        return UntilError(self.rel_tol, spent + budget.grad_evals(operations, max(1, least - spent)), budget.deadline)
 
     def within(self, seconds: float | None) -> Settings:
         """The same with so many seconds from now; None sets no limit."""
-        budget = self.budget
-        return replace(self, budget=Budget.of(budget.max_grad_evals, seconds, budget.at_most))
+        return self if seconds is None else replace(self, budget=self.budget.within(seconds))
 
     def sharing(self, part: float) -> Settings:
         """The same with that part of the seconds that are left."""

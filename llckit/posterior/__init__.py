@@ -1,7 +1,7 @@
 """What is sampled: the user's model, data and loss as a `Task`, and its tempered, localised posterior."""
 
 from llckit.posterior.behavioral import behavioral_task
-from llckit.posterior.checkpoint import OVERHEAD, Checkpoint
+from llckit.posterior.checkpoint import Checkpoint
 from llckit.posterior.curvature import Spectrum, largest_eigenvalue, spectrum_gradients
 from llckit.posterior.depth import depth_below
 from llckit.posterior.flat_loss import FlatLoss, LossFunction
@@ -17,7 +17,6 @@ from llckit.posterior.task import Task
 from llckit.posterior.threads import steady_threads
 
 __all__ = [
-    "OVERHEAD",
     "Checkpoint",
     "Energy",
     "FlatLoss",

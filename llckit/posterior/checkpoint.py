@@ -10,13 +10,12 @@ from torch import Tensor
 from llckit.errors import InputError
 from llckit.posterior.compiling import Compiler
 from llckit.posterior.curvature import Spectrum, curvature
-from llckit.posterior.flat_loss import Fixed, FlatLoss
+from llckit.posterior.flat_loss import Fixed, FlatLoss, Price
 from llckit.posterior.replay import Replay
 from llckit.posterior.samples import Samples
 from llckit.posterior.trees import Tree
 
 ACTIVATION_BYTES = 2**28  # what one forward and backward may keep; more samples than that go in chunks
-OVERHEAD = 2e7  # operations of a call of the model: what a core computes in the millisecond that it takes
 PER_WEIGHT = 30  # operations of a step for each weight and row: noise, momenta, sums
 KEPT = 2**22  # weights up to which ∇L(w*) is kept; for larger models it is computed whenever it is asked for
 
@@ -110,9 +109,9 @@ class Checkpoint:
         return self.flat_loss.saved_bytes(self.weights, self.fixed, self.samples)
 
     @functools.cached_property
-    def operations(self) -> int:
-        """Floating-point operations of one gradient for each sample and row, see `FlatLoss.operations`."""
-        return self.flat_loss.operations(self.weights, self.fixed, self.samples)
+    def price(self) -> Price:
+        """What gradients cost, see `FlatLoss.price`."""
+        return self.flat_loss.price(self.weights, self.fixed, self.samples)
 
     def gradient_operations(self, size: int, rows: int) -> float:
         """Operations of one gradient at every row, those that a call costs by itself included.
@@ -125,7 +124,8 @@ class Checkpoint:
             Operations.
         """
         together = self.flat_loss.is_batched(size * self.bytes_per_sample)
-        return OVERHEAD * (1 if together else rows) + rows * (size * self.operations + PER_WEIGHT * self.dim)
+        call, sample = self.price
+        return call * (1 if together else rows) + rows * (size * sample + PER_WEIGHT * self.dim)
 
     @functools.cached_property
     def loss(self) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from llckit.posterior.layout import Layout
@@ -19,6 +21,8 @@ from llckit.posterior.trees import Tree, tree_map
 # Bytes that a row touches. Below it a call costs more than its arithmetic; above it batched matrix products are slower
 # than single ones on a CPU, and rows of their own find their activations in the cache.
 BATCHED_BYTES = 2**19
+# In the time of so many operations of a matrix product a core calls a gradient, calls a kernel, and writes a number.
+CALL, KERNEL, ELEMENT = 1e7, 6e5, 50
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 Fixed = Mapping[str, Tensor]
@@ -40,6 +44,18 @@ class LossModule(nn.Module):
     def forward(self, batch: Tree) -> Tensor:
         """The loss of a batch."""
         return self.loss_fn(self.model, batch)
+
+
+class Price(NamedTuple):
+    """What gradients cost, in operations: matrix products are counted, all else is put into the same unit.
+
+    Attributes:
+        call: Of one call of the model.
+        sample: Of each sample in it.
+    """
+
+    call: float
+    sample: float
 
 
 class FlatLoss:
@@ -208,11 +224,8 @@ class FlatLoss:
 
         return _for_each_further_sample(of, samples)
 
-    def operations(self, weights: Tensor, fixed: Fixed, samples: Samples) -> int:
-        """Count the floating-point operations of a gradient for each further sample of a batch.
-
-        Matrix products, convolutions and attention are counted, as `torch.utils.flop_counter` does it; a backward takes
-        twice the operations of a forward. The count is the same on every machine.
+    def price(self, weights: Tensor, fixed: Fixed, samples: Samples) -> Price:
+        """Count what a gradient costs; the count is the same on every machine.
 
         Args:
             weights: Shape (dim,).
@@ -220,16 +233,22 @@ class FlatLoss:
             samples: The data.
 
         Returns:
-            Operations per sample; at least 6 for each weight, unless the loss does not look at the data.
+            The price.
         """
+        calls = 0
 
         def of(batch: Tree) -> int:
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                self.mean(weights, fixed, batch)
-            return 3 * counter.get_total_flops()
+            nonlocal calls
+            rows = weights.clone().requires_grad_()
+            with _Kernels() as kernels, FlopCounterMode(display=False) as counter, torch.enable_grad():
+                loss = self.mean(rows, fixed, batch)
+                if loss.requires_grad:
+                    torch.autograd.grad(loss, rows)
+            calls = kernels.calls
+            return counter.get_total_flops() + ELEMENT * kernels.elements
 
-        least = 6 * len(weights) if self.saved_bytes(weights, fixed, samples) else 0
-        return max(_for_each_further_sample(of, samples), least)
+        sample = _for_each_further_sample(of, samples)
+        return Price(CALL + KERNEL * calls, sample)
 
 
 def _for_each_further_sample(cost: Callable[[Tree], int], samples: Samples) -> int:
@@ -240,6 +259,24 @@ def _for_each_further_sample(cost: Callable[[Tree], int], samples: Samples) -> i
     if few == more:
         return cost(small) // few
     return max(0, (cost(large) - cost(small)) // (more - few))
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts what is called, and the numbers that are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.elements = 0
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.calls += 1
+            parts = found if isinstance(found, (tuple, list)) else [found]
+            self.elements += sum(part.numel() for part in parts if isinstance(part, Tensor))
+        return found
 
 
 class _Borrowed:

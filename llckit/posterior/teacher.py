@@ -51,7 +51,7 @@ class Teacher:
             with torch.no_grad():
                 return functional_call(self._outputs, swapped, (batch,))
 
-        keep = user.samples.n * user.operations <= KEPT_OPERATIONS
+        keep = user.samples.n * user.price.sample <= KEPT_OPERATIONS
         pairs = user.samples.paired(outputs, CHUNK, keep=keep)
         return Checkpoint(self.flat_loss, user.weights, user.fixed, pairs, user.compiler, user)
 

@@ -5,9 +5,10 @@ from llckit.sampling.diagnostics import ess_bulk, ess_mean, mcse_mean, rhat
 from llckit.sampling.hmc import Start, hmc
 from llckit.sampling.mala import mala
 from llckit.sampling.noise import Noise
+from llckit.sampling.potentials import PairedMinibatches
 from llckit.sampling.registry import SAMPLERS, is_made_from_settings
 from llckit.sampling.rmsprop_sgld import rmsprop_sgld
-from llckit.sampling.sample import sample
+from llckit.sampling.sample import Sampling, sample
 from llckit.sampling.sampler import Info, Potential, Sampler
 from llckit.sampling.sgld import sgld
 from llckit.sampling.sgnht import sgnht
@@ -19,8 +20,10 @@ __all__ = [
     "FixedDraws",
     "Info",
     "Noise",
+    "PairedMinibatches",
     "Potential",
     "Sampler",
+    "Sampling",
     "Start",
     "Trace",
     "UntilError",

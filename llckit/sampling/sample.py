@@ -1,4 +1,4 @@
-"""`sample`: a posterior and a sampler in, a `Trace` out."""
+"""`sample`: a posterior and a sampler in, a `Trace` out; `Sampling`: the same, and more of it later."""
 
 from __future__ import annotations
 
@@ -54,47 +54,109 @@ def sample(
     Raises:
         InputError: The sampler does not accept minibatches and a batch size is given.
     """
-    groups = chain_groups(posterior, sampler, seed, batch_size, control=control)
-    burnin = sampler.num_burnin if num_burnin is None else num_burnin
-    bar = tqdm(desc="sampling", unit="draw", leave=False, disable=None if progress else True)
-    chains = _Chains(groups, observe or (lambda weights: {}), bar)
-    with bar, torch.no_grad():
-        while True:
-            look = stopping.first_look(sampler.min_draws, burnin)
-            bar.total = chains.left_out + len(chains.draws) + burnin + look
-            chains.warm_up(burnin, stopping)
+    return Sampling(
+        posterior,
+        sampler,
+        seed=seed,
+        num_burnin=num_burnin,
+        batch_size=batch_size,
+        control=control,
+        progress=progress,
+        observe=observe,
+    ).until(stopping)
+
+
+class Sampling:
+    """Chains that can be asked for more draws when some are there; see `sample` for the arguments.
+
+    Args:
+        may_be_interrupted: Whether Ctrl-C ends sampling with the draws that are there, if there are some.
+
+    Attributes:
+        grad_evals: Gradients per chain so far.
+    """
+
+    def __init__(
+        self,
+        posterior: LocalPosterior,
+        sampler: Sampler,
+        *,
+        seed: int,
+        num_burnin: int | None,
+        batch_size: int | None,
+        control: bool,
+        progress: bool,
+        observe: Observe | None,
+        may_be_interrupted: bool = False,
+    ) -> None:
+        groups = chain_groups(posterior, sampler, seed, batch_size, control=control)
+        self._chains = _Chains(groups, observe or (lambda weights: {}))
+        self._burnin = sampler.num_burnin if num_burnin is None else num_burnin
+        self._min_draws, self._dim, self._progress = sampler.min_draws, posterior.dim, progress
+        self._may_be_interrupted = may_be_interrupted
+        self._heat_grows = control or posterior.checkpoint.is_behavioral
+
+    @property
+    def grad_evals(self) -> int:
+        """Gradients per chain so far."""
+        return self._chains.grad_evals
+
+    def until(self, stopping: Stopping, what: str = "sampling") -> Trace:
+        """Go on until the rule is satisfied, or until Ctrl-C where that is allowed.
+
+        Args:
+            stopping: The rule; its budget is that of all draws, earlier ones included.
+            what: What the bar is called.
+
+        Returns:
+            All draws.
+
+        Raises:
+            KeyboardInterrupt: That is not allowed, or there are no draws yet.
+        """
+        chains = self._chains
+        chains.bar = tqdm(desc=what, unit="draw", leave=False, disable=None if self._progress else True)
+        is_interrupted = False
+        with chains.bar, torch.no_grad():
+            try:
+                while self._draw(stopping):
+                    self._burnin = 2 * max(self._burnin, len(chains.draws))
+                    chains.has_warmed_up = False
+            except KeyboardInterrupt:
+                is_interrupted = self._may_be_interrupted and len(chains.draws) >= MIN_DRAWS
+                if not is_interrupted:
+                    raise
+        return _trace(chains, stopping, heat_grows=self._heat_grows, is_interrupted=is_interrupted)
+
+    def _draw(self, stopping: Stopping) -> bool:
+        """Draw until sampling is over, or chains have to be warmed up again; whether they have to."""
+        chains, look = self._chains, stopping.first_look(self._min_draws, self._burnin)
+        if not chains.has_warmed_up:
+            chains.bar.total = chains.left_out + len(chains.draws) + self._burnin + look
+            chains.warm_up(self._burnin, stopping)
             if chains.draws and _is_spent(chains, stopping):
-                break  # nothing is left to draw with: the draws before this warm-up are the answer
+                return False  # nothing is left to draw with: the draws before this warm-up are the answer
             chains.start_drawing()
-            if not _draw(chains, stopping, look, burnin, posterior.dim):
-                break
-            burnin = 2 * max(burnin, len(chains.draws))
-    return _trace(chains, stopping, heat_grows=control or posterior.checkpoint.is_behavioral)
+        while True:
+            if chains.diverged or (_is_spent(chains, stopping) and len(chains.draws) >= MIN_DRAWS):
+                return False
+            if len(chains.draws) >= look:
+                excess, _, virial, _, _, heat = chains.columns()
+                spent = (chains.grad_evals, chains.left_out, self._burnin, chains.last.turning_length)
+                verdict = stopping.judge(Progress(excess - heat, virial, self._dim, *spent))
+                if isinstance(verdict, WarmUpAgain):
+                    return True
+                chains.drop(verdict.dropped)
+                if isinstance(verdict, Done):
+                    return False
+                look = verdict.look
+                chains.bar.total = chains.left_out + look
+                chains.bar.set_postfix(llc=f"{verdict.mean:.3g}±{verdict.error:.1g}", refresh=False)
+            chains.draw()
 
 
 def _is_spent(chains: _Chains, stopping: Stopping) -> bool:
     return chains.grad_evals >= stopping.max_grad_evals or time.time() >= stopping.deadline
-
-
-def _draw(chains: _Chains, stopping: Stopping, look: int, burnin: int, dim: int) -> bool:
-    """Draw until sampling is over, or chains have to be warmed up again; whether they have to."""
-    while True:
-        chains.draw()
-        if chains.diverged or (_is_spent(chains, stopping) and len(chains.draws) >= MIN_DRAWS):
-            return False
-        if len(chains.draws) < look:
-            continue
-        excess, _, virial, _, _, heat = chains.columns()
-        spent = (chains.grad_evals, chains.left_out, burnin, chains.last.turning_length)
-        verdict = stopping.judge(Progress(excess - heat, virial, dim, *spent))
-        if isinstance(verdict, WarmUpAgain):
-            return True
-        chains.drop(verdict.dropped)
-        if isinstance(verdict, Done):
-            return False
-        look = verdict.look
-        chains.bar.total = chains.left_out + look
-        chains.bar.set_postfix(llc=f"{verdict.mean:.3g}±{verdict.error:.1g}", refresh=False)
 
 
 class _Chains:
@@ -103,17 +165,19 @@ class _Chains:
     Args:
         groups: The chains.
         observe: Functions of the weights to keep at each draw.
-        bar: Shows every step.
 
     Attributes:
+        bar: Shows every step.
+        has_warmed_up: Whether what comes next is a draw.
         draws: The draws since the last warm-up, but for those dropped.
         grad_evals: Gradients per chain, warm-ups included.
         left_out: Steps that are not among the draws.
         last: Record of the last step.
     """
 
-    def __init__(self, groups: Sequence[ChainGroup], observe: Observe, bar: tqdm) -> None:
-        self._groups, self._observe, self.bar = groups, observe, bar
+    def __init__(self, groups: Sequence[ChainGroup], observe: Observe) -> None:
+        self._groups, self._observe, self.bar = groups, observe, tqdm(disable=True)
+        self.has_warmed_up = False
         self.draws: list[Draw] = []
         self.grad_evals = self.left_out = 0
         self.last = StepRecord(0, 0.0, 0.0, 1.0)
@@ -134,6 +198,7 @@ class _Chains:
         for group in self._groups:
             group.freeze()
         self.drop(len(self.draws))
+        self.has_warmed_up = True
 
     def draw(self) -> None:
         """One draw of each chain."""
@@ -149,7 +214,7 @@ class _Chains:
     @property
     def diverged(self) -> bool:
         """Whether the last draw of a chain is not finite."""
-        return not np.isfinite(self.draws[-1].columns).all()
+        return bool(self.draws) and not np.isfinite(self.draws[-1].columns).all()
 
     def columns(self) -> np.ndarray:
         """The columns of all draws, shape (6, draws, chains)."""
@@ -167,7 +232,7 @@ class _Chains:
         self.bar.update()
 
 
-def _trace(chains: _Chains, stopping: Stopping, *, heat_grows: bool) -> Trace:
+def _trace(chains: _Chains, stopping: Stopping, *, heat_grows: bool, is_interrupted: bool) -> Trace:
     names = chains.draws[0].observed
     return Trace(
         *chains.columns(),
@@ -178,7 +243,8 @@ def _trace(chains: _Chains, stopping: Stopping, *, heat_grows: bool) -> Trace:
         scale_ratio=chains.last.scale_ratio,
         rel_tol=stopping.rel_tol,
         diverged=chains.diverged,
-        is_cut=time.time() >= stopping.deadline and chains.grad_evals < stopping.max_grad_evals,
+        is_cut=is_interrupted or (time.time() >= stopping.deadline and chains.grad_evals < stopping.max_grad_evals),
+        is_interrupted=is_interrupted,
         heat_grows=heat_grows,
         observed={name: np.stack([draw.observed[name] for draw in chains.draws]) for name in names},
         last=chains.weights(),

@@ -30,7 +30,8 @@ class Trace:
         scale_ratio: Largest scale that a weight moved on over the smallest; 1 if the sampler uses no scales.
         rel_tol: Relative error that the draws were to reach; None if their number was given.
         diverged: Whether a chain left the finite numbers.
-        is_cut: Whether a deadline ended it before its draws or its error were reached.
+        is_cut: Whether a deadline or the user ended it before its draws or its error were reached.
+        is_interrupted: Whether it was the user.
         heat_grows: Whether that noise vanishes at w*, so that heat is a factor of the excess, and not a summand.
         observed: Values of further functions of the weights at the same draws, by name.
         last: Where the chains ended, shape (chains, dim); None if that would take more than 64 MiB.
@@ -50,6 +51,7 @@ class Trace:
     rel_tol: float | None
     diverged: bool
     is_cut: bool = False
+    is_interrupted: bool = False
     heat_grows: bool = False
     observed: dict[str, np.ndarray] = field(default_factory=dict)
     last: Tensor | None = field(default=None, repr=False)

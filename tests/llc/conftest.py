@@ -65,20 +65,27 @@ def search(monkeypatch):
     def run(curve, changes=None, *, leaning=0.0, rising=0.0, given=None, rel_tol=0.01):
         rungs = []
 
-        def fake(task, checkpoint, scale, gradients, settings, **kwargs):
-            t, g = scale.n_beta / DEFAULT, scale.localization / GAMMA
-            at = round(math.log10(t)), round(math.log10(g))
-            again = at in rungs
-            rungs.append(at)
-            assert settings.rel_tol == (rel_tol if again else 0.02)
-            assert (kwargs["start"] is None) == (len(rungs) == 1), "all but the first go on from another"
-            more = {"n_beta": scale.n_beta, "localization": scale.localization, "reason": scale.reason}
-            if at == (0, 0):
-                more |= {"leaning": leaning, "rising": rising}
-            found = dataclasses.replace(made_up(curve(t, g), **more), **(changes or {}).get(at, {}))
-            return dataclasses.replace(found, mcse=rel_tol * found.llc) if again else found
+        class Chains:
+            def __init__(self, task, checkpoint, scale, gradients, settings, *, start, progress, observe):
+                self.scale, self.found = scale, None
+                assert (start is None) == (not rungs), "all but the first go on from another"
 
-        monkeypatch.setattr(plateau, "estimate_checkpoint", fake)
+            def estimate(self, settings):
+                t, g = self.scale.n_beta / DEFAULT, self.scale.localization / GAMMA
+                at = round(math.log10(t)), round(math.log10(g))
+                rungs.append(at)
+                if self.found is not None:  # asked again
+                    assert settings.rel_tol == rel_tol
+                    twice = 2 * self.found.grad_evals_total
+                    return dataclasses.replace(self.found, mcse=rel_tol * self.found.llc, grad_evals_total=twice)
+                assert settings.rel_tol == 0.02
+                more = {name: getattr(self.scale, name) for name in ("n_beta", "localization", "reason")}
+                if at == (0, 0):
+                    more |= {"leaning": leaning, "rising": rising}
+                self.found = dataclasses.replace(made_up(curve(t, g), **more), **(changes or {}).get(at, {}))
+                return self.found
+
+        monkeypatch.setattr(plateau, "CheckpointChains", Chains)
         task = lk.Task(Quadratic(torch.ones(2)), DATA, potential_loss)
         scale = choose_scale(task.checkpoint(), task.n, None, given)._replace(localization=GAMMA)
         settings = Settings(rel_tol=rel_tol)

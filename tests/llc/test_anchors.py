@@ -22,6 +22,7 @@ def test_anchors_are_the_first_in_each_fourfold_of_time():
     assert curves.find_anchors([5, 6]) == {6: 5}
 
 
+@pytest.mark.slow
 def test_warm_ups_go_on_from_the_anchor_s_and_from_no_other_checkpoint(store, tmp_path):
     for step in (21, 22):
         store.save(step, nn.Linear(3, 2))
@@ -39,6 +40,7 @@ def test_warm_ups_go_on_from_the_anchor_s_and_from_no_other_checkpoint(store, tm
     assert alone.llc[0] != found.llc[4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"num_burnin": 7}, {"sampler": lk.hmc()}, {"sampler": lk.sgld(step_size=1e-3)}])
 def test_a_sampler_or_warm_up_of_the_user_s_is_the_same_everywhere(store, given, monkeypatch):
     store.save(21, nn.Linear(3, 2))
@@ -56,6 +58,7 @@ def test_a_sampler_or_warm_up_of_the_user_s_is_the_same_everywhere(store, given,
     assert set(starts) == {None}  # anchors with the same sampler are kept from before
 
 
+@pytest.mark.slow
 def test_a_diverged_anchor_leaves_nothing_to_begin_with(store):
     lk.estimate_curve(store, make_task(), **INHERITED)
     results = Cache(store)
@@ -64,6 +67,7 @@ def test_a_diverged_anchor_leaves_nothing_to_begin_with(store):
     assert curves.start_from(dataclasses.replace(anchor, outcome=lk.Outcome.DIVERGED)) is None
 
 
+@pytest.mark.slow
 def test_an_anchor_that_used_scales_leaves_nothing_to_begin_with(store):
     lk.estimate_curve(store, make_task(), **INHERITED)
     results = Cache(store)

@@ -43,6 +43,7 @@ def bounds(function, weights, n_beta=1000.0, localization=1.0, depth=0.0):
     return found
 
 
+@pytest.mark.slow
 def test_an_estimate_has_its_bracket():
     h = torch.cat([torch.logspace(-1, 1, 5), torch.zeros(7)])
     found = lk.estimate_llc(Quadratic(h), DATA, potential_loss, **QUICK)
@@ -53,6 +54,7 @@ def test_an_estimate_has_its_bracket():
     assert "an LLC may be 2.24 … 6.6" in found.summary()
 
 
+@pytest.mark.slow
 def test_the_bracket_survives_json_and_earlier_estimates_are_read():
     found = lk.estimate_llc(Quadratic(torch.ones(3)), DATA, potential_loss, **QUICK)
     again = LLCEstimate.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
@@ -76,6 +78,7 @@ def test_outside_is_beyond_error_and_margin(llc, error, is_outside):
 
 
 # Found by none of the other checks: the virial is 1 and the chains agree, yet the value is half as large again.
+@pytest.mark.slow
 def test_chains_too_hot_where_only_the_bracket_tells(monkeypatch):
     net = LinearNet(two_layer_point((4, 12, 6), (4, 6, 3)))
     settings = {"sampler": lk.sgld(step_size=2 / 8030), "num_draws": 400, "num_burnin": 100, "num_chains": 32}
@@ -91,6 +94,7 @@ def test_chains_too_hot_where_only_the_bracket_tells(monkeypatch):
     assert lk.estimate_llc(net, DATA, matrix_loss, **settings).outcome.trusted
 
 
+@pytest.mark.slow
 def test_chains_that_left_for_a_more_singular_place_are_told(monkeypatch):
     # At (0, 1) λ is ½; at the origin, which a small γ lets chains reach, it is ¼.
     model = Monomial((1, 2), (0, 1))
@@ -102,6 +106,7 @@ def test_chains_that_left_for_a_more_singular_place_are_told(monkeypatch):
     assert lk.estimate_llc(model, DATA, potential_loss, **settings).outcome is lk.Outcome.CONVERGED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "draws", "outcome"),
     [
@@ -119,6 +124,7 @@ def test_what_is_more_specific_comes_first(sampler, draws, outcome):
     assert not 9 < found.llc < 11, "outside all the same"
 
 
+@pytest.mark.slow
 def test_a_saddle_has_no_verdict():
     def saddle(w):
         return 50 * w[0].square() - 0.05 * w[1].square() + w[1] ** 4  # λ̂ is low, which is no failure of the chains
@@ -181,6 +187,7 @@ def test_odd_powers_may_raise_the_value(cubic):
     assert found.above > 0.05
 
 
+@pytest.mark.slow
 def test_of_a_behavioral_task_too():
     torch.manual_seed(0)
     model, x = nn.Linear(4, 1, bias=False), torch.randn(500, 4)
@@ -192,6 +199,7 @@ def test_of_a_behavioral_task_too():
     assert found.outcome.trusted
 
 
+@pytest.mark.slow
 def test_without_second_derivatives_there_is_none():
     found = estimate(lambda w: OnceDifferentiable.apply(w).square().sum(), [0.0, 0.0])
     assert found.bracket is found.lower_finite is found.bracket_margin is None
@@ -211,6 +219,7 @@ def test_only_where_it_costs_little():
     assert few.bracket is None
 
 
+@pytest.mark.slow
 def test_a_subset_is_judged_by_its_own_loss():
     torch.manual_seed(0)
     model, x = nn.Linear(3, 1, bias=False), torch.randn(400, 3)
@@ -221,6 +230,7 @@ def test_a_subset_is_judged_by_its_own_loss():
     assert dataclasses.replace(found, bracket=None).summary() != found.summary()
 
 
+@pytest.mark.slow
 def test_an_honest_estimate_at_a_kink_has_no_bracket():
     inputs = torch.randn(200, 4)
     model = nn.Linear(4, 1, bias=False)

@@ -11,6 +11,7 @@ from tests.cases import mean_squared_error
 from tests.llc.curves import QUICK, assert_same, how_found, make_task
 
 
+@pytest.mark.slow
 def test_damaged_results_are_computed_again(store, calls):
     first = lk.estimate_curve(store, make_task(), **QUICK)
     for file in (store.path / "estimates").glob("*.json"):
@@ -19,6 +20,7 @@ def test_damaged_results_are_computed_again(store, calls):
     assert len(calls) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["[]", "{}", '{"estimate": {}}', '{"keys": 3}'])
 def test_foreign_results_are_computed_again(store, calls, content):
     first = lk.estimate_curve(store, make_task(), **QUICK)
@@ -36,6 +38,7 @@ def test_results_that_cannot_be_kept_are_refused_before_sampling(store, calls):
     assert not calls
 
 
+@pytest.mark.slow
 def test_the_kept_curve_is_the_last_one_asked_for(store):
     full = lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
     other = lk.estimate_curve(store, make_task(), steps=[10], n_beta=3.0, localization=1.0, **QUICK)
@@ -44,6 +47,7 @@ def test_the_kept_curve_is_the_last_one_asked_for(store):
     assert_same(kept_curves(store)[False], full)
 
 
+@pytest.mark.slow
 def test_two_losses_make_two_curves(store):
     lk.estimate_curve(store, make_task(), n_beta=2.0, localization=1.0, **QUICK)
     ten = make_task(lambda m, b: 10 * mean_squared_error(m, b))
@@ -51,6 +55,7 @@ def test_two_losses_make_two_curves(store):
     assert_same(kept_curves(store)[False], tenfold)
 
 
+@pytest.mark.slow
 def test_checkpoints_with_equal_weights_are_kept_apart(store):
     store.save(30, store.load(20))
     curve = lk.estimate_curve(store, make_task(), **QUICK)
@@ -58,6 +63,7 @@ def test_checkpoints_with_equal_weights_are_kept_apart(store):
     assert_same(kept_curves(store)[False], curve)
 
 
+@pytest.mark.slow
 def test_kept_curves_need_no_task(store):
     assert kept_curves(store) == {}
     task = make_task()
@@ -91,6 +97,7 @@ def as_version_0_1_0(document):
     return document
 
 
+@pytest.mark.slow
 def test_what_version_0_1_0_kept_is_still_read(store, calls):
     first = lk.estimate_curve(store, make_task(), n_beta=20.0, **QUICK)
     for file in (store.path / "estimates").glob("*.json"):

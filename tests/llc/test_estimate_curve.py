@@ -15,6 +15,7 @@ from tests.llc.curves import QUICK, assert_same, inputs, make_task
 curves = sys.modules["llckit.llc.estimate_curve"]  # the package has the function of that name
 
 
+@pytest.mark.slow
 def test_numbers_saved_with_the_checkpoints_stay_beside_the_curve(tmp_path):
     store = lk.CheckpointStore(tmp_path / "run.ckpts")
     store.save(0, nn.Linear(3, 2), loss=0.5, grokked=False, note="start", label=1)
@@ -28,6 +29,7 @@ def test_numbers_saved_with_the_checkpoints_stay_beside_the_curve(tmp_path):
     assert curve.loss[0] != 0.5  # L(w*) on the task
 
 
+@pytest.mark.slow
 def test_a_second_call_computes_nothing_and_gives_the_same(store, calls):
     first = lk.estimate_curve(store, make_task(), **QUICK)
     assert len(calls) == 3
@@ -36,6 +38,7 @@ def test_a_second_call_computes_nothing_and_gives_the_same(store, calls):
     assert_same(first, again)
 
 
+@pytest.mark.slow
 def test_a_grown_store_adds_only_the_new_steps(store, calls):
     first = lk.estimate_curve(store, make_task(), **QUICK)
     store.save(30, nn.Linear(3, 2))
@@ -45,6 +48,7 @@ def test_a_grown_store_adds_only_the_new_steps(store, calls):
     assert len(set(grown.details["localization"])) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_identical(store, calls, monkeypatch, tmp_path):
     counted = curves.estimate_checkpoint
 
@@ -66,6 +70,7 @@ def test_an_interrupted_run_goes_on_and_ends_identical(store, calls, monkeypatch
     assert_same(resumed, lk.estimate_curve(fresh, make_task(), **QUICK))
 
 
+@pytest.mark.slow
 def test_a_point_does_not_depend_on_its_neighbours(store):
     whole = lk.estimate_curve(store, make_task(), n_beta=10.0, localization=1.0, **QUICK)
     model = nn.Linear(3, 2)
@@ -76,6 +81,7 @@ def test_a_point_does_not_depend_on_its_neighbours(store):
     assert alone.llc == whole.llc[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"seed": 1}, {"num_draws": 9}, {"n_beta": 3.0}, {"localization": 9.0}])
 def test_other_settings_are_other_results(store, calls, change):
     lk.estimate_curve(store, make_task(), **QUICK)
@@ -83,6 +89,7 @@ def test_other_settings_are_other_results(store, calls, change):
     assert len(calls) == 6
 
 
+@pytest.mark.slow
 def test_an_edited_loss_is_noticed_even_where_its_value_is_the_same(store, calls):
     lk.estimate_curve(store, make_task(), localization=1.0, **QUICK)
     lk.estimate_curve(store, make_task(lambda m, b: mean_squared_error(m, b) + 1), localization=1.0, **QUICK)
@@ -136,6 +143,7 @@ def test_wrong_input_is_refused_before_any_work(store, calls, tmp_path):
     assert not calls
 
 
+@pytest.mark.slow
 def test_other_data_are_noticed_where_the_behavioral_loss_is_zero_all_the_same(store, calls):
     task = lk.behavioral_task(make_task())
     lk.estimate_curve(store, task, localization=1.0, n_beta=10, **QUICK)
@@ -144,6 +152,7 @@ def test_other_data_are_noticed_where_the_behavioral_loss_is_zero_all_the_same(s
     assert len(calls) == 6
 
 
+@pytest.mark.slow
 def test_other_entries_of_a_parameter_are_other_results(store, calls):
     for entries in (slice(0, 1), slice(1, 2)):
         mask = torch.zeros(2, 3).bool()
@@ -153,6 +162,7 @@ def test_other_entries_of_a_parameter_are_other_results(store, calls):
     assert len(calls) == 6
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_numbers(store):
     found = lk.estimate_curve(store, make_task(), n_beta=np.float32(10), localization=np.int64(1), **QUICK)
     assert found.details["n_beta"].tolist() == [10.0] * 3

@@ -25,6 +25,7 @@ from llckit.toys import (
 DATA = (torch.zeros(10_000, 1),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "dim", "spread"), [(1, 4, 0), (10, 10, 1), (10, 40, 0), (100, 120, 1)])
 def test_quadratics_without_tuning(rank, dim, spread):
     curvatures = torch.zeros(dim)
@@ -41,6 +42,7 @@ def test_quadratics_without_tuning(rank, dim, spread):
     assert abs(found.llc_variance - exact) <= 5 * exact * math.sqrt((2 + 6 / exact) / found.ess)
 
 
+@pytest.mark.slow
 def test_linear_net_at_its_deepest_point_without_tuning():
     widths, rank = (10, 8, 12), 3
     found = lk.estimate_llc(LinearNet(deepest_point(widths, rank)), DATA, matrix_loss, progress=False)
@@ -49,6 +51,7 @@ def test_linear_net_at_its_deepest_point_without_tuning():
     assert abs(found.llc / 45 - 1) <= 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("powers", [(2,), (1, 1)])
 def test_monomials_equal_the_integral_at_the_reported_scale(powers):
     found = lk.estimate_llc(
@@ -59,6 +62,7 @@ def test_monomials_equal_the_integral_at_the_reported_scale(powers):
     assert found.mcse < 0.15 * exact
 
 
+@pytest.mark.slow
 def test_reruns_with_other_seeds_scatter_as_the_error_says():
     model = Quadratic(torch.ones(6))
     runs = [
@@ -75,6 +79,7 @@ def test_reruns_with_other_seeds_scatter_as_the_error_says():
     assert sum(inside) >= 19  # binomial(24, 0.95): fewer has probability 0.2 %
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_estimate_and_another_does_not():
     arguments = {"num_chains": 2, "num_burnin": 10, "num_draws": 20, "progress": False}
     first, same, other = (
@@ -84,6 +89,7 @@ def test_the_same_seed_gives_the_same_estimate_and_another_does_not():
     assert first.llc != other.llc
 
 
+@pytest.mark.slow
 def test_sgld_full_batch_agrees_with_hmc():
     curvatures = torch.tensor([1.0, 0.5, 0.0])
     found = lk.estimate_llc(
@@ -102,6 +108,7 @@ def test_sgld_full_batch_agrees_with_hmc():
     assert abs(found.llc - exact) <= 4 * found.mcse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1.0, 1e-3])  # a regular posterior does not care how large w* is
 def test_sgld_on_minibatches_of_real_data(size):
     generator = torch.Generator().manual_seed(0)
@@ -122,6 +129,7 @@ def test_sgld_on_minibatches_of_real_data(size):
     assert found.llc == pytest.approx(1.5, rel=0.15)  # heated by gradient noise and step, by about a tenth
 
 
+@pytest.mark.slow
 def test_far_from_a_minimum_the_behavioral_llc_is_that_of_the_model():
     generator = torch.Generator().manual_seed(0)
     model = nn.Linear(4, 1, bias=False)
@@ -142,6 +150,7 @@ def test_far_from_a_minimum_the_behavioral_llc_is_that_of_the_model():
     assert profile.estimates[1].llc == found.llc
 
 
+@pytest.mark.slow
 def test_a_point_that_is_no_minimum_is_called_so():
     model = nn.Linear(4, 1, bias=False)
     generator = torch.Generator().manual_seed(0)
@@ -163,6 +172,7 @@ def test_a_point_that_is_no_minimum_is_called_so():
         )
 
 
+@pytest.mark.slow
 def test_a_diverging_step_is_an_outcome_and_no_number():
     found = lk.estimate_llc(
         Quadratic(torch.ones(2)), DATA, potential_loss, sampler=lk.sgld(step_size=1.0), num_draws=2000, progress=False
@@ -172,12 +182,14 @@ def test_a_diverging_step_is_an_outcome_and_no_number():
     assert math.isnan(found.mcse)
 
 
+@pytest.mark.slow
 def test_the_budget_is_respected_and_told():
     found = lk.estimate_llc(Quadratic(torch.ones(1)), DATA, potential_loss, max_grad_evals=1500, progress=False)
     assert found.how_found.grad_evals <= 1500 + 10
     assert found.outcome is lk.Outcome.BUDGET_EXHAUSTED
 
 
+@pytest.mark.slow
 def test_an_estimate_survives_json_and_speaks():
     found = lk.estimate_llc(Quadratic(torch.ones(2)), DATA, potential_loss, num_draws=20, num_chains=2, progress=False)
     again = LLCEstimate.from_dict(json.loads(json.dumps(found.to_dict())))
@@ -190,6 +202,7 @@ def test_an_estimate_survives_json_and_speaks():
     assert found.outcome.advice in text
 
 
+@pytest.mark.slow
 def test_the_draws_open_in_arviz():
     pytest.importorskip("xarray")
     found = lk.estimate_llc(Quadratic(torch.ones(2)), DATA, potential_loss, num_draws=20, num_chains=3, progress=False)

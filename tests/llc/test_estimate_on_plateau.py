@@ -5,8 +5,8 @@ import math
 import pytest
 
 import llckit as lk
-from llckit.llc.estimate_on_plateau import steady
 from llckit.llc.outcome import judge_scale
+from llckit.llc.rungs import steady
 from tests.llc.ladders import GAMMA, at, by_gamma, flat, made_up, rule, stairs
 
 

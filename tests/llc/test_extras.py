@@ -24,6 +24,7 @@ def estimate(curvatures, **settings):
     return lk.estimate_llc(model, torch.zeros(1000, 1), lambda m, b: m(b), num_chains=64, progress=False, **settings)
 
 
+@pytest.mark.slow
 def test_sensitivities_are_the_closed_form_ones():
     found = estimate([0.1, 1.0, 10.0], n_beta=100.0, localization=20.0, num_draws=400)
     k = 100 * np.array([0.1, 1.0, 10.0])
@@ -36,6 +37,7 @@ def test_sensitivities_are_the_closed_form_ones():
     assert "localization by -" in found.summary()
 
 
+@pytest.mark.slow
 def test_sensitivities_survive_the_round_trip():
     found = estimate([1.0], num_draws=50, observe={"norm": lambda model: model.w.norm()})
     again = lk.LLCEstimate.from_dict(found.to_dict())
@@ -43,6 +45,7 @@ def test_sensitivities_survive_the_round_trip():
     assert again.observed == found.observed
 
 
+@pytest.mark.slow
 def test_observables_have_their_posterior_mean():
     found = estimate(
         [1.0, 4.0],

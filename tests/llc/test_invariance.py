@@ -45,6 +45,7 @@ def z_score(a, b):
     return (a.llc - b.llc) / math.hypot(a.mcse, b.mcse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
 def test_a_permutation_of_hidden_units_changes_nothing(activation):
     net, moved = mlp(activation), mlp(activation)
@@ -79,11 +80,13 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["permutation", "rotation"])
 def test_orthogonal_changes_of_a_hidden_basis_change_nothing(change):
     assert abs(z_score(linear("none"), linear(change, seed=1))) <= 3
 
 
+@pytest.mark.slow
 def test_other_changes_of_basis_are_seen_by_the_localiser():
     plain, stretched = (linear(change, 30.0, seed) for seed, change in enumerate(("none", "stretch")))
     assert z_score(plain, stretched) > 3
@@ -125,6 +128,7 @@ def at_scale(factor, n_beta=N_BETA):
     return estimate(rescaled(factor), data_of(nn.ReLU), mean_squared_error, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e-2, 1.0, 1e2])
 def test_rescaled_units_deviate_as_the_localiser_freezes_weights(factor):
     # The laws are those of small scales. At factor 0.01 weights have room for a second valley, whose loss is above
@@ -137,6 +141,7 @@ def test_rescaled_units_deviate_as_the_localiser_freezes_weights(factor):
     assert found.mcse < 0.1 * found.llc
 
 
+@pytest.mark.slow
 def test_the_larger_the_incoming_weights_the_less_is_seen():
     values = [at_scale(factor) for factor in (1e-2, 1.0, 1e2)]
     for wide, narrow in itertools.pairwise(values):
@@ -162,6 +167,7 @@ class Balanced(nn.Module):
         return hidden @ (self.second / self.size).T + self.shift
 
 
+@pytest.mark.slow
 def test_under_an_invariant_localiser_rescaling_changes_nothing():
     data = data_of(nn.ReLU)
     plain, large = Balanced(mlp(nn.ReLU)), Balanced(rescaled(100.0))
@@ -188,6 +194,7 @@ def moved(name, setting, step, seed):
     return estimate(model, POPULATION, potential_loss, seed=seed, **scale, **quick)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOYS)
 @pytest.mark.parametrize("setting", ["n_beta", "localization"])
 def test_sensitivities_are_what_reruns_at_other_settings_show(name, setting):

@@ -17,6 +17,7 @@ from tests.llc.runs import QUICK, TASK, assert_same, estimated, new_store, spawn
 curves = sys.modules["llckit.llc.estimate_curve"]  # the package has the function of that name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [WorkerPool, ThreadPoolExecutor, spawned])
 def test_any_executor_gives_the_same_curve(tmp_path, reference, serial, pool):
     store = new_store(tmp_path / "run.ckpts")
@@ -24,6 +25,7 @@ def test_any_executor_gives_the_same_curve(tmp_path, reference, serial, pool):
         assert_same(lk.estimate_curve(store, lk.load_task(reference), executor=executor, **QUICK), serial)
 
 
+@pytest.mark.slow
 def test_workers_begin_from_anchors_as_the_main_process_does(tmp_path, reference):
     settings = {name: value for name, value in QUICK.items() if name != "num_burnin"}
     alone = lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **settings)
@@ -34,6 +36,7 @@ def test_workers_begin_from_anchors_as_the_main_process_does(tmp_path, reference
     assert_same(found, alone)
 
 
+@pytest.mark.slow
 def test_workers_make_restricted_and_behavioral_tasks_and_other_samplers(tmp_path, reference):
     settings = QUICK | {"sampler": lk.sgld(step_size=1e-3), "n_beta": [20.0, 40.0], "localization": 1.0}
     task = lk.behavioral_task(lk.load_task(reference).restricted("0.*"))
@@ -45,6 +48,7 @@ def test_workers_make_restricted_and_behavioral_tasks_and_other_samplers(tmp_pat
         assert b.behavioral
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
 def test_a_dask_cluster_gives_the_same_curve(tmp_path, reference, serial, capsys):
     with Cluster(tmp_path) as address:
@@ -86,6 +90,7 @@ class Cluster:
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_workers_or_that_ends_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 2)
     cluster = Cluster(tmp_path, workers=0)
@@ -123,6 +128,7 @@ class Broken(Executor):
         return future
 
 
+@pytest.mark.slow
 def test_where_the_executor_itself_is_broken_the_rest_is_done_here(tmp_path, reference, serial):
     with pytest.warns(UserWarning, match="estimated in this process"):
         found = lk.estimate_curve(
@@ -131,6 +137,7 @@ def test_where_the_executor_itself_is_broken_the_rest_is_done_here(tmp_path, ref
     assert_same(found, serial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behavioral", [False, True])
 def test_a_worker_with_other_data_is_found_out(tmp_path, behavioral):
     seed, file = tmp_path / "seed.txt", tmp_path / "task.py"
@@ -143,6 +150,7 @@ def test_a_worker_with_other_data_is_found_out(tmp_path, behavioral):
         lk.estimate_curve(store, task, executor=executor, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_worker_takes_the_file_as_it_was_loaded(tmp_path, reference):
     store, file = new_store(tmp_path / "run.ckpts"), tmp_path / "task.py"
     before = lk.load_task(reference)
@@ -160,6 +168,7 @@ def test_a_worker_takes_the_file_as_it_was_loaded(tmp_path, reference):
         lk.estimate_curve(third, before, executor=executor, **QUICK)
 
 
+@pytest.mark.slow
 def test_workers_sample_what_a_task_restricted_twice_does(tmp_path, reference):
     task = lk.load_task(reference).restricted("0.*").restricted("*.weight")
     assert list(task.layout.shapes) == ["0.weight"]
@@ -191,6 +200,7 @@ def test_what_cannot_be_sent_is_refused(tmp_path, reference):
     assert not estimated(store.path / "estimates")
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_workers(tmp_path, reference, capsys):
     store = new_store(tmp_path / "run.ckpts")
     words = [
@@ -213,6 +223,7 @@ def test_the_command_line_takes_workers(tmp_path, reference, capsys):
         main([*words, "--workers", "2", "--scheduler", "tcp://127.0.0.1:1"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_scheduler_that_is_not_there_is_named(tmp_path, reference, monkeypatch, capsys):
     monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 1)

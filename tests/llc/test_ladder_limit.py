@@ -29,6 +29,7 @@ def exact_curve(name):
     return np.array([toy.exact(t, 1.0) for t in LADDER])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
 def test_exact_curves_give_lambda_where_the_multiplicity_is_known(toy):
     curve = exact_curve(toy.name)
@@ -137,6 +138,7 @@ def profile():
     )
 
 
+@pytest.mark.slow
 def test_a_profile_knows_its_limit(profile):
     exact = np.array([monomial_energy((1, 1), t, 10.0) for t in profile.n_beta])
     assert (np.abs(profile.llc - exact) < 4.5 * profile.mcse).all()
@@ -148,6 +150,7 @@ def test_a_profile_knows_its_limit(profile):
     assert 0 < found.se < math.inf
 
 
+@pytest.mark.slow
 def test_rungs_that_failed_their_checks_take_no_part(profile):
     def failing(*which):
         estimates = [

@@ -17,6 +17,7 @@ def problem():
     return nn.Linear(3, 2), (x, x[:, :2]), mean_squared_error
 
 
+@pytest.mark.slow
 def test_a_task_gives_what_its_parts_give():
     alone, parts = lk.estimate_llc(lk.Task(*problem()), **QUICK), lk.estimate_llc(*problem(), **QUICK)
     np.testing.assert_array_equal(alone.trace.excess, parts.trace.excess)
@@ -35,6 +36,7 @@ def test_a_behavioral_task_stays_behavioral():
     assert lk.estimate_llc(task, params="weight", **QUICK).how_found.behavioral
 
 
+@pytest.mark.slow
 def test_a_profile_of_a_task():
     quick = QUICK | {"n_beta": [10.0, 20.0]}
     alone, parts = lk.scale_profile(lk.Task(*problem()), **quick), lk.scale_profile(*problem(), **quick)

@@ -38,6 +38,7 @@ def estimate(model, **settings):
 STIFF_AND_FLAT = torch.tensor([10.0, 0.0])
 
 
+@pytest.mark.slow
 def test_flat_directions_that_were_not_explored_are_told():
     model = Quadratic(STIFF_AND_FLAT)
     found = estimate(model, localization=1e-8, sampler=lk.hmc(max_leapfrogs=5))
@@ -49,6 +50,7 @@ def test_flat_directions_that_were_not_explored_are_told():
         estimate(model, localization=1e-8, sampler=lk.hmc(max_leapfrogs=5), on_failure="raise")
 
 
+@pytest.mark.slow
 def test_the_same_flat_direction_explored_is_fine():
     found = estimate(Quadratic(STIFF_AND_FLAT), localization=1.0, num_burnin=150, num_draws=300)
     assert found.outcome is lk.Outcome.CONVERGED
@@ -58,6 +60,7 @@ def test_the_same_flat_direction_explored_is_fine():
     assert found.virial == pytest.approx(1, abs=4 * error)
 
 
+@pytest.mark.slow
 def test_a_few_hot_directions_do_not_hide_among_many_flat_ones():
     # ε k = 3 makes the three curved directions 4 times as hot, and the virial of all 300 no more than 1.03
     model, gamma = Quadratic(torch.tensor([1.0] * 3 + [0.0] * 297)), 100.0
@@ -70,6 +73,7 @@ def test_a_few_hot_directions_do_not_hide_among_many_flat_ones():
     assert cool.outcome is not lk.Outcome.OVERHEATED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stiffness", [0.3, 0.8, 2.0])
 def test_steps_too_large_are_told_and_heat_as_the_law_says(stiffness):
     curvatures, gamma = torch.tensor([1.0, 1.0, 1.0]), 5.0
@@ -87,6 +91,7 @@ def test_steps_too_large_are_told_and_heat_as_the_law_says(stiffness):
         assert "the virial says by more than 10%" in found.summary()
 
 
+@pytest.mark.slow
 def test_the_virial_of_exact_draws_is_one():
     found = estimate(Quadratic(torch.tensor([3.0, 1.0, 0.1, 0.0])), num_draws=300)
     assert found.trace is not None
@@ -95,36 +100,39 @@ def test_the_virial_of_exact_draws_is_one():
     assert found.outcome is lk.Outcome.CONVERGED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("virial", "outcome"), [(0.85, "NOT_SPREAD"), (0.95, None), (1.05, None), (1.15, "OVERHEATED")]
 )
 def test_a_tenth_is_the_most_that_the_virial_may_miss(monkeypatch, virial, outcome):
-    sampled = unit.sample
+    sampled = unit.Sampling.until
 
     def shifted(*args, **kwargs):
         trace = sampled(*args, **kwargs)
         # hardly any spread is left, so that three standard errors are small
         return dataclasses.replace(trace, virial=2 * virial + 1e-3 * (trace.virial - trace.virial.mean()))
 
-    monkeypatch.setattr(unit, "sample", shifted)
+    monkeypatch.setattr(unit.Sampling, "until", shifted)
     found = estimate(Quadratic(torch.ones(2)))
     assert found.virial == pytest.approx(virial)
     assert found.outcome is (lk.Outcome[outcome] if outcome else lk.Outcome.CONVERGED)
 
 
+@pytest.mark.slow
 def test_the_virial_has_the_benefit_of_the_doubt(monkeypatch):
-    sampled = unit.sample
+    sampled = unit.Sampling.until
 
     def shifted(*args, **kwargs):
         trace = sampled(*args, **kwargs)
         return dataclasses.replace(trace, virial=2 * 0.85 + 50 * (trace.virial - trace.virial.mean()))
 
-    monkeypatch.setattr(unit, "sample", shifted)
+    monkeypatch.setattr(unit.Sampling, "until", shifted)
     found = estimate(Quadratic(torch.ones(2)))
     assert found.virial == pytest.approx(0.85)
     assert found.outcome is lk.Outcome.CONVERGED
 
 
+@pytest.mark.slow
 def test_depth_is_that_of_the_minimum_near_by():
     model = Bowl([1.0, 0.1, 0.0], [0.3, 1.0, 0.0])
     found = estimate(model, n_beta=100.0, localization=2.0, num_draws=300, num_chains=32)
@@ -142,6 +150,7 @@ def test_depth_is_that_of_the_minimum_near_by():
     assert f"the LLC is {found.llc_about_minimum:.4g}" in text
 
 
+@pytest.mark.slow
 def test_depth_is_not_mentioned_where_it_does_not_matter():
     found = estimate(Quadratic(torch.ones(2)))
     assert found.depth == 0
@@ -166,6 +175,7 @@ def test_a_diverged_estimate_speaks_and_keeps_its_depth():
     assert lk.Outcome.DIVERGED.advice in found.summary()
 
 
+@pytest.mark.slow
 def test_virial_and_depth_survive_the_round_trip():
     found = estimate(Bowl([1.0, 1.0], [0.05, 0.0]))
     again = LLCEstimate.from_dict(json.loads(json.dumps(found.to_dict())))
@@ -184,6 +194,7 @@ def test_every_outcome_has_advice_and_a_name_that_can_be_read_back():
         assert lk.Outcome(outcome.value) is outcome
 
 
+@pytest.mark.slow
 def test_an_estimate_near_zero_need_not_be_relatively_sharp():
     # λ̂ = ½ k/(k + γ) = 0.0099: an error of 1 % of that would take ten times the draws for each digit
     model = Quadratic(torch.tensor([1.0]))
@@ -195,11 +206,12 @@ def test_an_estimate_near_zero_need_not_be_relatively_sharp():
     assert found.mcse <= 0.02 * 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "outcome"), [(0.9, "CONVERGED"), (1.1, "BUDGET_EXHAUSTED")])
 @pytest.mark.parametrize("llc", [0.0, 0.05, -1e-6, 0.1, 3.0])
 def test_the_tolerance_is_relative_to_a_tenth_at_least(monkeypatch, llc, error, outcome):
     rel_tol = 0.02
-    sampled = unit.sample
+    sampled = unit.Sampling.until
     monkeypatch.setattr(unit, "find_bounds", lambda *_, **__: None)  # no bracket holds what is made up here
 
     def at(trace, mcse):
@@ -207,7 +219,9 @@ def test_the_tolerance_is_relative_to_a_tenth_at_least(monkeypatch, llc, error, 
         return dataclasses.replace(trace, excess=llc + mcse * shape, rel_tol=rel_tol)
 
     monkeypatch.setattr(
-        unit, "sample", lambda *args, **kwargs: at(sampled(*args, **kwargs), error * rel_tol * max(abs(llc), 0.1))
+        unit.Sampling,
+        "until",
+        lambda *args, **kwargs: at(sampled(*args, **kwargs), error * rel_tol * max(abs(llc), 0.1)),
     )
     found = estimate(Quadratic(torch.ones(2)))
     assert found.llc == pytest.approx(llc, abs=1e-9)
@@ -242,6 +256,7 @@ def test_a_value_that_leans_on_a_scale_which_was_searched_for_is_not_called_the_
     )
 
 
+@pytest.mark.slow
 def test_estimates_of_earlier_versions_count_their_own_gradients():
     kept = estimate(Quadratic(torch.ones(2))).to_dict()
     del kept["grad_evals_total"]

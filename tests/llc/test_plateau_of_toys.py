@@ -25,6 +25,7 @@ def search(model, loss_fn, localization=None, settings=SETTINGS):
     return estimate_on_plateau(task, task.checkpoint(), scale, ALL, settings, keep_localization=keep)
 
 
+@pytest.mark.slow
 def test_a_quadratic_stays_at_the_default():
     model = Quadratic(torch.tensor([4.0, 2.0, 2.0, 1.0, 1.0, 0.5]))
     found = search(model, potential_loss)
@@ -35,6 +36,7 @@ def test_a_quadratic_stays_at_the_default():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rel_tol", [0.01, 0.2])
 def test_a_quadratic_held_too_tight_climbs_however_sharp_it_should_be(rel_tol):
     # λ̂ = 5 t/(t + γ): 2.6, 4.6, 4.95, 4.995 at 1, 10, 100, 1000 n/ln n
@@ -45,6 +47,7 @@ def test_a_quadratic_held_too_tight_climbs_however_sharp_it_should_be(rel_tol):
     assert found.llc == pytest.approx(5, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_linear_net_at_zero_is_not_left_at_the_default():
     toy = next(toy for toy in catalog() if toy.name == "linear 4-4-2 at zero")
     found = search(

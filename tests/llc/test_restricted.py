@@ -20,6 +20,7 @@ def quadratic_llc(curvatures):
     return float(0.5 * (stiffness / (stiffness + GAMMA)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1])
 def test_one_layer_of_a_linear_net_is_a_regression_on_the_other(layer):
     # K = ‖δ W₁‖² or ‖W₂ δ‖²: rank 2 of the other layer, times the outputs or inputs; together λ would be 8
@@ -34,6 +35,7 @@ def test_one_layer_of_a_linear_net_is_a_regression_on_the_other(layer):
     assert deep_linear_llc((4, 5, 6), 2)[0] > free  # λ of both layers is no sum of theirs
 
 
+@pytest.mark.slow
 def test_one_column_of_a_layer_by_a_mask():
     weights = deepest_point((4, 5, 6), 2)
     mask = torch.zeros(5, 4, dtype=torch.bool)
@@ -45,6 +47,7 @@ def test_one_column_of_a_layer_by_a_mask():
     assert found.llc == pytest.approx(quadratic_llc(curvatures), abs=4 * found.mcse)
 
 
+@pytest.mark.slow
 def test_data_that_show_less_leave_more_directions_flat():
     # The same weights on inputs of a subspace: λ = outputs × its dimension / 2, in place of all inputs'
     generator = torch.Generator().manual_seed(0)
@@ -61,6 +64,7 @@ def test_data_that_show_less_leave_more_directions_flat():
         assert found.llc == pytest.approx(exact, abs=4 * found.mcse)
 
 
+@pytest.mark.slow
 def test_a_linear_net_on_a_subspace_has_the_coefficient_of_a_narrower_net():
     # ‖(W₂W₁ − T)P‖² sees as many inputs as P has dimensions; the other columns of W₁ are flat
     weights = deepest_point((6, 4, 5), 2)

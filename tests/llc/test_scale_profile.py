@@ -26,6 +26,7 @@ def bowl(curvatures, at=0.0):
 QUICK = {"num_draws": 100, "num_chains": 16, "num_burnin": 50, "progress": False}
 
 
+@pytest.mark.slow
 def test_a_quadratic_is_flat_where_the_localizer_does_nothing():
     profile = lk.scale_profile(*bowl([1.0, 1.0, 1.0, 1.0]), n_beta=LADDER, localization=30.0, **QUICK)
     exact = 2 * LADDER / (LADDER + 30)
@@ -44,6 +45,7 @@ def test_a_quadratic_is_flat_where_the_localizer_does_nothing():
     assert "plateau from" in profile.summary()
 
 
+@pytest.mark.slow
 def test_far_from_the_minimum_there_is_no_plateau():
     profile = lk.scale_profile(*bowl([1.0, 1.0], at=1.0), n_beta=[10, 100, 1000], localization=0.01, **QUICK)
     assert not profile.is_minimum.any()  # E[L] - L(w*) = 1/nβ - 1
@@ -52,6 +54,7 @@ def test_far_from_the_minimum_there_is_no_plateau():
     assert "no plateau" in profile.summary()
 
 
+@pytest.mark.slow
 def test_the_default_ladder_holds_n_over_ln_n():
     profile = lk.scale_profile(*bowl([1.0]), num_draws=4, num_chains=2, num_burnin=2, progress=False)
     assert len(profile.n_beta) == len(profile.llc) == len(profile.estimates) == 9

@@ -26,6 +26,7 @@ def task():
     return lk.Task(nn.Linear(3, 2), (inputs, inputs[:, :2]), mean_squared_error)
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_the_single_curves(store, task):
     ladder = [3.0, 30.0, 300.0, 3000.0]
     found = lk.estimate_curve(store, lk.behavioral_task(task), n_beta=ladder, **QUICK)
@@ -38,17 +39,20 @@ def test_cells_are_those_of_the_single_curves(store, task):
     np.testing.assert_array_equal(found.loss, one.loss)
 
 
+@pytest.mark.slow
 def test_one_localization_for_all_scales_that_of_a_plain_curve(store, task):
     plain = lk.estimate_curve(store, task, **QUICK)
     found = lk.estimate_curve(store, task, n_beta=np.array([1.0, 10.0]), **QUICK)
     assert found.localization == plain.details["localization"][0]
 
 
+@pytest.mark.slow
 def test_scales_at_which_a_checkpoint_is_no_minimum_are_marked(store, task):
     found = lk.estimate_curve(store, task, n_beta=[1e-3, 1e3], localization=1e-3, num_chains=4, progress=False)
     assert not found.is_minimum[:, 1].any()  # random weights
 
 
+@pytest.mark.slow
 def test_its_table_has_a_line_a_cell(store, task, tmp_path):
     found = lk.estimate_curve(store, task, n_beta=[1.0, 10.0], **QUICK)
     found.to_csv(tmp_path / "cells.csv")
@@ -60,6 +64,7 @@ def test_its_table_has_a_line_a_cell(store, task, tmp_path):
         found.to_csv(tmp_path / "cells.csv")
 
 
+@pytest.mark.slow
 def test_its_table_is_read_back_whole_whatever_the_order_of_its_lines(store, task, tmp_path):
     found = lk.estimate_curve(store, task, n_beta=[1.0, 10.0], **QUICK)
     found.to_csv(tmp_path / "cells.csv")
