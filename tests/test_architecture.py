@@ -120,6 +120,7 @@ def test_extras_are_imported_lazily_and_array_rooms_know_no_torch(room):
             assert "torch" not in set().union(*(names for _, names in found)), name(path)
 
 
+@pytest.mark.slow
 def test_no_file_imports_itself_by_way_of_others():
     left = import_graph()
     while loose := {file for file in left if not left[file] & left.keys()} | left.keys() - set().union(*left.values()):
@@ -255,6 +256,7 @@ def has_any(annotation):
     )
 
 
+@pytest.mark.slow
 def test_the_pictures_of_imports_are_up_to_date():
     old = [name(path) for path, content in pictures().items() if not path.exists() or path.read_text() != content]
     assert old == [], "run `make pictures`"

@@ -89,6 +89,7 @@ def test_the_page_is_what_the_stored_results_give():
     assert render.PAGE.read_text(encoding="utf-8") == render.page()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_every_picture_that_can_be_drawn_is_beside_its_results(path):
     for name in render.figures(path):

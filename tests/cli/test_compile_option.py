@@ -28,6 +28,7 @@ def made(linear_task, monkeypatch):
     return given
 
 
+@pytest.mark.slow
 def test_estimates_with_and_without_are_kept_apart(made):
     arguments = ["estimate", "run.ckpts", "--task", "task.py:task", "--behavioral", "--n-beta", "20"]
     curves, compiled_so_far = [], []
@@ -41,6 +42,7 @@ def test_estimates_with_and_without_are_kept_apart(made):
     assert not np.array_equal(plain, compiled)
 
 
+@pytest.mark.slow
 def test_a_run_is_followed_with_it(made):
     arguments = ["--n-beta", "20", "--localization", "1", "--behavioral", "--idle", "0.1", "--compile"]
     assert main(["watch", "run.ckpts", "--task", "task.py:task", *arguments]) == 0

@@ -26,6 +26,7 @@ def runs(tmp_path_factory):
     return table(tmp_path_factory.mktemp("runs") / "runs.csv", {name: data[name] for name in NAMES})
 
 
+@pytest.mark.slow
 def test_the_verdict_as_json_and_nothing_else(runs, tmp_path, capsys):
     picture = tmp_path / "collapse.png"
     assert main(["criticality", runs, "--json", "--plot", str(picture)]) == 0
@@ -37,6 +38,7 @@ def test_the_verdict_as_json_and_nothing_else(runs, tmp_path, capsys):
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_verdict_in_words(runs, capsys):
     assert main(["criticality", runs]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -44,6 +46,7 @@ def test_the_verdict_in_words(runs, capsys):
     assert any(line.startswith("ν*") for line in lines)
 
 
+@pytest.mark.slow
 def test_empty_cells_are_what_was_not_measured(tmp_path, capsys):
     data = curie_weiss((64, 128, 256))._asdict()
     columns = {name: data[name] for name in NAMES[:3]}
@@ -54,6 +57,7 @@ def test_empty_cells_are_what_was_not_measured(tmp_path, capsys):
     assert "specific heat" in found["reason"]
 
 
+@pytest.mark.slow
 def test_a_bimodality_tells_two_phases(tmp_path, capsys):
     size, x = np.repeat([64.0, 256, 1024, 4096], 9), np.tile(np.linspace(-4, 4, 9), 4)
     share = 1 / (1 + np.exp(x))

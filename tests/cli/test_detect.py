@@ -9,6 +9,7 @@ from llckit.cli import main
 from llckit.tables import write_table
 
 
+@pytest.mark.slow
 def test_detect_links_transitions_across_the_scales_of_a_table(tmp_path, capsys):
     cells, steps = tmp_path / "cells.csv", [round(1.25**k) for k in range(8, 48)]
     rise = [(1, 5.0, steps), (10, 5.0, steps), (100, 5.0, [])]  # the finest scale shows nothing
@@ -56,6 +57,7 @@ def test_detect_leaves_out_what_is_no_llc(tmp_path, capsys):
     assert "steps 0, 10, 20" in err
 
 
+@pytest.mark.slow
 def test_detect_has_one_knob_and_two_axes(tmp_path, capsys):
     step = np.arange(0, 4000, 50)
     rng = np.random.default_rng(0)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from llckit.cli import main
 
 
@@ -14,6 +16,7 @@ def hear_ctrl_c():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
+@pytest.mark.slow
 def test_ctrl_c_then_the_same_command(workplace, plain_training_script, tmp_path):
     plain_training_script(tmp_path / "weights", count=5)
     (tmp_path / "task.py").write_text((workplace / "task.py").read_text())

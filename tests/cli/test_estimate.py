@@ -2,9 +2,12 @@
 
 import csv
 
+import pytest
+
 from llckit.cli import main
 
 
+@pytest.mark.slow
 def test_a_shuffling_loader_is_welcome_and_gives_the_same_curve(here, tmp_path, capsys):
     for name in ("task", "shuffling"):
         out = str(tmp_path / f"{name}.csv")
@@ -13,6 +16,7 @@ def test_a_shuffling_loader_is_welcome_and_gives_the_same_curve(here, tmp_path, 
     assert (tmp_path / "task.csv").read_text() == (tmp_path / "shuffling.csv").read_text()
 
 
+@pytest.mark.slow
 def test_several_scales_make_a_spectrogram(workplace, tmp_path, capsys):
     out, picture = str(tmp_path / "cells.csv"), tmp_path / "cells.png"
     here = [str(workplace / "run.ckpts"), "--task", f"{workplace / 'task.py'}:task", "--behavioral"]
@@ -27,6 +31,7 @@ def test_several_scales_make_a_spectrogram(workplace, tmp_path, capsys):
     assert "expected ascending numbers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_an_estimate_may_cost_and_take(workplace, tmp_path, capsys):
     here = [str(workplace / "run.ckpts"), "--task", f"{workplace / 'task.py'}:task", "--behavioral"]
     out = tmp_path / "curve.csv"

@@ -1,6 +1,7 @@
 """What `llckit watch` reports about transitions, and when."""
 
 import numpy as np
+import pytest
 
 import llckit as lk
 from llckit.cli import news
@@ -12,6 +13,7 @@ def curve(points: int, llc: np.ndarray, loss: np.ndarray, step: np.ndarray) -> l
     return lk.LLCCurve(step[:points].astype(int), loss[:points], llc[:points], None, None, {})
 
 
+@pytest.mark.slow
 def test_each_transition_is_reported_once_with_its_delay():
     step = np.unique(np.geomspace(1, 20_000, 80).round()) - 1
     planted = planted_curve(step, [40, 2000], [25, -20], [-3, -0.02], llc_noise=0.5, loss_noise=0.01)
@@ -31,6 +33,7 @@ def test_each_transition_is_reported_once_with_its_delay():
     assert reports.summary().startswith("transitions: A ")
 
 
+@pytest.mark.slow
 def test_a_stricter_bound_reports_later():
     step = np.unique(np.geomspace(1, 20_000, 80).round()) - 1
     planted = planted_curve(step, [2000], [-6], [-0.02], llc_noise=1.0, loss_noise=0.01)
@@ -42,6 +45,7 @@ def test_a_stricter_bound_reports_later():
     assert reported_at(1e-5) > reported_at(0.1)
 
 
+@pytest.mark.slow
 def test_a_transition_that_goes_away_is_withdrawn(monkeypatch):
     step, flat = np.arange(10), np.zeros(10)
     moves = list(lk.detect_transitions(planted_curve(np.arange(200), [30], [20], [-3], llc_noise=0.1)))

@@ -1,12 +1,14 @@
 """`llckit report`: which curve is the main one, and spectrograms that do not fit."""
 
 import numpy as np
+import pytest
 from torch import nn
 
 import llckit as lk
 from llckit.cli import main
 
 
+@pytest.mark.slow
 def test_a_short_curve_beside_a_long_one_is_not_the_reports_main(tmp_path, capsys, monkeypatch):
     steps = [round(1.25**k) for k in range(8, 48)]
     long = lk.LLCCurve(

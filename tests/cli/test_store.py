@@ -1,8 +1,11 @@
 """`llckit import` and `export`."""
 
+import pytest
+
 from llckit.cli import main
 
 
+@pytest.mark.slow
 def test_an_exported_store_is_estimated_like_a_folder(here, tmp_path, capsys):
     exported = str(tmp_path / "run.h5")
     assert main(["export", "run.ckpts", exported]) == 0
@@ -23,6 +26,7 @@ def test_an_exported_store_is_estimated_like_a_folder(here, tmp_path, capsys):
     assert "holds 1 estimates at minima of the task loss" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_an_import_writes_nothing(plain_training_script, tmp_path, capsys):
     plain_training_script(tmp_path / "weights", count=3)
     weights, run = str(tmp_path / "weights"), tmp_path / "run.ckpts"

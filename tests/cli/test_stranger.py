@@ -3,9 +3,12 @@
 import csv
 import json
 
+import pytest
+
 from llckit.cli import main
 
 
+@pytest.mark.slow
 def test_a_strangers_folder_from_weights_to_report(here, capsys):
     assert main(["info", "run.ckpts", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

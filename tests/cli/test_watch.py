@@ -16,6 +16,7 @@ def place(linear_task, monkeypatch):
     return linear_task
 
 
+@pytest.mark.slow
 def test_checkpoints_are_estimated_as_they_appear(place, capsys, monkeypatch):
     torch.manual_seed(0)
     store = lk.CheckpointStore("run.ckpts")

@@ -9,6 +9,8 @@ from torch import nn
 import llckit as lk
 from llckit.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 def damaged_store(place):
     store = lk.CheckpointStore(place / "damaged.ckpts")
@@ -99,6 +101,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"), WRONG, ids=[" ".join(arguments) or "nothing" for arguments, _ in WRONG]
 )

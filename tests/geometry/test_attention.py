@@ -87,12 +87,14 @@ def test_declared_grouped_queries():
     assert orbit_dim(named(model), declared(rotary=True)) == 2 * (4 + 2)
 
 
+@pytest.mark.slow
 def test_tied_embeddings_do_not_shift():
     model = gpt2(n_layer=2)
     assert "softmax" not in [s.kind for s in find_symmetries(model, cross_entropy=True)]
     assert len(find_symmetries(model)) == 2 * (2 * 3 + 1 + 1)
 
 
+@pytest.mark.slow
 def test_cross_attention_of_gpt2_is_left_alone():
     model = gpt2(n_layer=2, add_cross_attention=True)
     assert not any("crossattention" in str(s) for s in find_symmetries(model))

@@ -57,6 +57,7 @@ def test_bounds_meet_at_full_rank(shape):
     assert box.lower == two_layer_llc(shape, ranks)[0] == box.upper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toy", catalog(), ids=lambda toy: toy.name)
 def test_the_answers_of_the_catalogue_lie_inside(toy):
     box = bracket(toy.model, toy.data, toy.loss_fn)

@@ -71,6 +71,7 @@ def continuous(case, model):
     return [s for s in known if s.kind in {"linear", "homogeneous", "softmax", "free"}]
 
 
+@pytest.mark.slow
 def test_gradient_flow_conserves(case):
     model = case.model.double()
     symmetries = continuous(case, model)
@@ -84,6 +85,7 @@ def test_gradient_flow_conserves(case):
     assert all(moved[kind] > 1e-2 for kind in {*moved} - {"free"}), "else nothing is tested"
 
 
+@pytest.mark.slow
 def test_a_step_of_gradient_descent_changes_them_by_those_of_the_gradient(case):
     model = case.model.double()
     symmetries = continuous(case, model)
@@ -100,6 +102,7 @@ def test_a_step_of_gradient_descent_changes_them_by_those_of_the_gradient(case):
     assert all(float(change[str(s)].norm()) > 1e-12 * size[str(s)] for s in quadratic)
 
 
+@pytest.mark.slow
 def test_drift_under_gradient_descent_is_linear_in_the_learning_rate():
     """Over a fixed time ηT: η ∫ C(∇L) dt + O(η²), the integral being that along gradient flow."""
     torch.manual_seed(0)
@@ -183,6 +186,7 @@ class NoisyRegression:
         return float(along.mean()), float(along.std() / runs**0.5)
 
 
+@pytest.mark.slow
 def test_drift_from_gradient_noise_is_that_of_single_samples_divided_by_the_batch_size():
     """One step from a minimum: E[C] − C₀ = η² S/B exactly."""
     problem, rate = NoisyRegression(), 0.1
@@ -194,6 +198,7 @@ def test_drift_from_gradient_noise_is_that_of_single_samples_divided_by_the_batc
     assert error < 0.05 * expected
 
 
+@pytest.mark.slow
 def test_drift_over_a_fixed_time_goes_as_learning_rate_over_batch_size():
     problem, time = NoisyRegression(), 0.025  # short enough that S stays what it is
     for rates, batches in ((np.full(5, 0.00025), [1, 2, 4, 8, 16]), (0.001 / 2 ** np.arange(5), [4] * 5)):
@@ -209,6 +214,7 @@ def test_drift_over_a_fixed_time_goes_as_learning_rate_over_batch_size():
         assert (np.abs(means - predicted) < 4 * errors).all()
 
 
+@pytest.mark.slow
 def test_the_drift_of_a_recorded_run_is_an_observable_of_its_transitions(tmp_path):
     torch.manual_seed(0)
     model, teacher = (nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 8, bias=False)) for _ in range(2))
@@ -284,6 +290,7 @@ def test_drift_is_relative_to_the_size_of_the_weights_at_the_start():
     assert drift(other) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_weight_decay_shrinks_them_exponentially():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)).double()

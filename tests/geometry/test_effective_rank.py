@@ -74,6 +74,7 @@ def test_activations_are_left_out_where_they_are_no_matrix():
     assert list(activation_ranks(model, torch.randn(4, 3))) == ["0"]
 
 
+@pytest.mark.slow
 def test_ranks_are_observed_at_draws():
     model, data = regression(20, torch.float32)
     observe = {
@@ -87,6 +88,7 @@ def test_ranks_are_observed_at_draws():
         assert 1 <= estimate.observed[name][0] <= most
 
 
+@pytest.mark.slow
 def test_the_rank_moves_where_the_staircase_rises(tmp_path):
     """Modes rise one after another: the rank recorded with the checkpoints moves along with each rise of λ̂."""
     run = staircase()

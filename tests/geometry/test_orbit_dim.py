@@ -32,6 +32,7 @@ def dims(model, symmetries=None, cross_entropy=False):
     return counted
 
 
+@pytest.mark.slow
 def test_generic_dimension_is_that_of_the_table(case):
     assert dims(case.model, cross_entropy=case.cross_entropy) == case.orbit_dim
 

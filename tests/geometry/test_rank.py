@@ -46,6 +46,7 @@ def random_net(seed):
     return teacher(widths, n, nn.ReLU if seed % 3 == 1 else nn.Tanh, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_matrix_free_equals_dense(seed):
     case = random_net(seed)
@@ -72,6 +73,7 @@ def test_equal_eigenvalues_are_all_counted(rank):
     torch.testing.assert_close(free.eigenvalues[-rank:], torch.ones(rank).double(), rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 def test_little_memory_gives_a_lower_bound_that_says_so():
     case = quadratic(torch.linspace(0.1, 1, 300, dtype=torch.float64))
     free = matrix_free(case, max_bytes=8 * 300 * 80)
@@ -152,6 +154,7 @@ def test_large_models_in_their_own_precision_or_in_float64(double):
     assert 0 < box.lower_finite < box.lower
 
 
+@pytest.mark.slow
 def test_float32_sums_over_many_weights_leave_zero_eigenvalues_at_zero():
     """At zero residual none is negative; inner products summed in float32 gave some of 5e-6 of the largest."""
     found = matrix_free(teacher((800, 300, 3), 10), double=False)
@@ -160,6 +163,7 @@ def test_float32_sums_over_many_weights_leave_zero_eigenvalues_at_zero():
     assert found.eigenvalues[0].abs() < 1e-8 * found.eigenvalues[-1]
 
 
+@pytest.mark.slow
 def test_large_linear_net_at_any_solution():
     shape, (a, b, r) = (30, 60, 40), (7, 4, 3)
     net = LinearNet(two_layer_point(shape, (a, b, r)))

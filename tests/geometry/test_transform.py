@@ -15,6 +15,7 @@ def distance(model, other):
     return {i: float((a - b).detach().norm() / a.detach().norm()) for i, (a, b) in enumerate(pairs)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 def test_the_loss_is_unchanged_under_random_symmetries(case, dtype, tolerance):
     model = case.model.to(dtype)

@@ -3,12 +3,14 @@
 import io
 
 import numpy as np
+import pytest
 
 from llckit import hyperscaling_test
 from llckit.plotting import plot_collapse
 from llckit.toys import curie_weiss
 
 
+@pytest.mark.slow
 def test_a_collapse_lies_on_one_curve():
     data = curie_weiss((64, 256, 1024))._asdict()
     test = hyperscaling_test(

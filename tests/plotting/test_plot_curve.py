@@ -14,6 +14,7 @@ from llckit.tables import write_table
 from .curves import STAGES, drawn, labels, legend, make_curve, make_stage
 
 
+@pytest.mark.slow
 def test_panels_share_an_axis_in_log_steps_from_zero():
     figure = drawn(plot_curve(make_curve(last=500_000), title="$broken_{ maths"))
     loss, llc = figure.axes
@@ -25,6 +26,7 @@ def test_panels_share_an_axis_in_log_steps_from_zero():
     assert places[2] - places[1] == pytest.approx(places[1] - places[0])
 
 
+@pytest.mark.slow
 def test_a_linear_axis_is_linear():
     figure = plot_curve(make_curve(), STAGES, axis="linear")
     assert figure.axes[-1].get_xscale() == "linear"
@@ -33,6 +35,7 @@ def test_a_linear_axis_is_linear():
         plot_curve(make_curve(), axis="sqrt")
 
 
+@pytest.mark.slow
 def test_the_lines_are_the_curve():
     curve = make_curve()
     loss, llc = drawn(plot_curve(curve)).axes
@@ -43,6 +46,7 @@ def test_the_lines_are_the_curve():
     assert band[:, 1].max() == pytest.approx((curve.llc + 1.959964 * 0.5).max())
 
 
+@pytest.mark.slow
 def test_stages_are_named_and_told_apart_without_colour():
     figure = drawn(plot_curve(make_curve(), STAGES))
     strip = figure.axes[0]
@@ -52,6 +56,7 @@ def test_stages_are_named_and_told_apart_without_colour():
     assert legend(figure)[:3] == ["type A: LLC rises", "type B: LLC falls", "?: unclassified"]
 
 
+@pytest.mark.slow
 def test_labels_stay_inside_the_strip_and_off_each_other():
     narrow = (make_stage(8, 3000, "A", hidden=True), make_stage(3000, 4000, "B", hidden=True))
     figure = plot_curve(make_curve(), narrow)
@@ -63,6 +68,7 @@ def test_labels_stay_inside_the_strip_and_off_each_other():
     assert all(box.y0 <= extent.y0 and extent.y1 <= box.y1 for extent in (first, second))
 
 
+@pytest.mark.slow
 def test_failed_estimates_have_their_own_marker():
     curve = make_curve()
     outcome, llc = list(curve.outcome), curve.llc.copy()
@@ -77,6 +83,7 @@ def test_failed_estimates_have_their_own_marker():
     assert "do not rely on this one" in legend(figure)
 
 
+@pytest.mark.slow
 def test_estimates_that_depend_on_their_scale_are_open_dots():
     curve = make_curve()
     outcome = list(curve.outcome)
@@ -90,6 +97,7 @@ def test_estimates_that_depend_on_their_scale_are_open_dots():
     assert "do not rely on this one" not in legend(figure)
 
 
+@pytest.mark.slow
 def test_one_wild_error_bar_does_not_flatten_the_curve():
     curve = make_curve()
     mcse = curve.mcse.copy()
@@ -124,6 +132,7 @@ EDGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EDGES)
 @pytest.mark.parametrize("stages", [(), STAGES], ids=["no stages", "stages"])
 def test_edges_draw_without_a_warning(name, stages):
@@ -141,6 +150,7 @@ def test_behavioral_curves_say_so():
     assert plot_curve(replace(make_curve(), behavioral=True)).axes[-1].get_ylabel() == "behavioral LLC"
 
 
+@pytest.mark.slow
 def test_a_long_foreign_curve_draws(tmp_path):
     """As others publish theirs: no outcome, no standard error, and columns that llckit does not know."""
     step = np.unique(np.append(0, np.geomspace(100, 500_000, 189).round())).astype(int)

@@ -30,6 +30,7 @@ def make_spectrogram(scales=3):
     )
 
 
+@pytest.mark.slow
 def test_a_spectrogram_shows_its_cells_and_hatches_what_is_no_llc():
     found = make_spectrogram()
     figure = plot_spectrogram(found, title="A run")
@@ -54,6 +55,7 @@ def test_a_spectrogram_of_one_scale_is_a_curve():
         plot_spectrogram(make_spectrogram(scales=1))
 
 
+@pytest.mark.slow
 def test_transitions_are_drawn_over_a_spectrogram():
     step = np.unique(np.geomspace(1, 4000, 40).round()).astype(np.int64)
     done = 1 / (1 + np.exp(-(np.log1p(step) - 5) / 0.3))

@@ -9,6 +9,7 @@ from llckit.plotting import FIGURE_ENDINGS, plot_curve, save_figure
 from .curves import make_curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "magic"), [(".png", b"\x89PNG"), (".PDF", b"%PDF"), (".svg", b"<?xml")])
 def test_save_writes_the_format_of_the_ending(ending, magic, tmp_path):
     path = tmp_path / f"plot{ending}"

@@ -104,6 +104,7 @@ def differences(task, play, point, batch, seeds=range(3 * CALLS)):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles by a C++ compiler")
 def test_torch_compiles_what_was_recorded_once_for_all_checkpoints(monkeypatch):
     task = small_task(Counting(), compile=True)
@@ -125,6 +126,7 @@ def test_torch_compiles_what_was_recorded_once_for_all_checkpoints(monkeypatch):
     assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_recordings_that_differ_are_compiled_each(fake):
     compiler = fake()
     task = small_task(compile=True)
@@ -136,6 +138,7 @@ def test_recordings_that_differ_are_compiled_each(fake):
     assert compiler.calls == 2 * (2 + 2 * CALLS)  # two to check, then all calls
 
 
+@pytest.mark.slow
 def test_half_of_the_digits_have_to_agree(fake):
     compiler = fake(error=1e-5)
     task = small_task(compile=True)
@@ -153,6 +156,7 @@ def test_half_of_the_digits_have_to_agree(fake):
     assert len(warned) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_is_played_uncompiled_with_one_warning(fake):
     compiler = fake(failure=RuntimeError("\nno such operation\nlong story"))
     task = small_task(compile=True)
@@ -221,6 +225,7 @@ def test_other_tasks_of_the_same_model_and_other_processes_compile_too(fake, tmp
         assert (again.behavioral, [*again.layout.shapes]) == (made.behavioral, [*made.layout.shapes])
 
 
+@pytest.mark.slow
 def test_estimates_say_so_and_are_kept_apart(fake):
     compiler = fake(error=1e-6)
     torch.manual_seed(0)
@@ -242,6 +247,7 @@ def test_estimates_say_so_and_are_kept_apart(fake):
     assert described[1] == described[0] | {"compile": True}
 
 
+@pytest.mark.slow
 def test_a_posterior_of_one_row_and_of_own_batches_compiles(fake):
     compiler = fake()
     task = small_task(compile=True)

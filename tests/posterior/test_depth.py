@@ -77,6 +77,7 @@ def test_rounding_at_a_minimum_is_no_depth(potential):
     assert 0 <= depth < 1e4 * 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize(
     "function",

@@ -102,6 +102,7 @@ def rows_about(point, seed):
     return point.weights + 0.1 * away.to(point.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_batches", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_calls_give_the_same_bits_without_the_models_code(case, own_batches):
@@ -231,6 +232,7 @@ class SlopeOfPositive(torch.autograd.Function):
         return torch.stack([SlopeOfPositive.apply(*row) for row in rows]), 0
 
 
+@pytest.mark.slow
 def test_counts_that_depend_on_the_weights_are_not_recorded():
     torch.manual_seed(0)
     data = torch.randn(N, 4), torch.randn(N, 2)
@@ -245,6 +247,7 @@ def test_counts_that_depend_on_the_weights_are_not_recorded():
             assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_threads_record_one_after_the_other():
     """While torch records, it changes how every module is called: all at once would leave it so."""
     before = nn.Module.__call__, nn.Module.__getattr__
@@ -264,6 +267,7 @@ def test_threads_record_one_after_the_other():
     assert (nn.Module.__call__, nn.Module.__getattr__) == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recorded_runs_as_before():
     torch.manual_seed(0)
     task = Task(mlp(), (torch.randn(N, 4), torch.randn(N, 2)), lambda m, b: Opaque.apply(m(b[0]) - b[1]).sum(1))

@@ -68,6 +68,7 @@ def test_restricting_a_restricted_task():
         task.restricted("2.weight")
 
 
+@pytest.mark.slow
 def test_half_of_a_quadratic_has_half_of_its_coefficient():
     class Bowl(nn.Module):
         def __init__(self):

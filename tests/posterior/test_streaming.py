@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import llckit as lk
 import llckit.posterior.checkpoint as checkpoint_module
-import llckit.posterior.streaming as streaming
 from llckit.errors import InputError
-from llckit.posterior import LocalPosterior, Samples, Task, behavioral_task
+from llckit.posterior import LocalPosterior, Samples, Task, behavioral_task, streaming
 from llckit.posterior.streaming import Stream
 from llckit.posterior.trees import leaves
 
+pytestmark = pytest.mark.slow
 N = 45
 X = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, 4, (N,), generator=torch.Generator().manual_seed(1))

@@ -17,6 +17,7 @@ def headings(table):
     return [cell for cell in Page(table).words if cell.strip()]
 
 
+@pytest.mark.slow
 def test_one_line_is_one_column_of_the_report(tmp_path, monkeypatch):
     line = Column("test accuracy", lambda row: number(row.recorded["accuracy"], 3))
     monkeypatch.setattr(checkpoint_table, "CHECKPOINT_COLUMNS", (*CHECKPOINT_COLUMNS, line))

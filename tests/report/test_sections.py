@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from llckit.llc import Outcome, Spectrogram
 from llckit.transitions import Move
@@ -10,6 +11,7 @@ from llckit.transitions import Move
 from .pages import HOSTILE, STAGES, Page, make_curve, make_stage, written
 
 
+@pytest.mark.slow
 def test_tables_hold_every_stage_and_every_checkpoint(full):
     stages, exponents, behavioral, diagnostics, settings = Page(full).tables
     assert len(stages) == len(exponents) == 1 + len(STAGES)
@@ -29,6 +31,7 @@ def test_tables_hold_every_stage_and_every_checkpoint(full):
         assert word in text
 
 
+@pytest.mark.slow
 def test_what_moves_and_the_free_energy_are_told(tmp_path):
     moves = (Move(HOSTILE, 200, 900, 614.0, (600.0, 630.0), 0.97, 0.013),)
     stages = (STAGES[0], make_stage(150, 1400, "B", 0.02, -510, moves=moves))
@@ -42,6 +45,7 @@ def test_what_moves_and_the_free_energy_are_told(tmp_path):
     assert "wins up to n = 323519 " in text
 
 
+@pytest.mark.slow
 def test_exponents_are_inconclusive_and_what_would_decide_is_told(full, tmp_path):
     text = Page(full).text
     assert text.count("inconclusive") == 1 + len(STAGES)
@@ -53,6 +57,7 @@ def test_exponents_are_inconclusive_and_what_would_decide_is_told(full, tmp_path
     assert "inconclusive" in written(tmp_path / "foreign", foreign, STAGES)
 
 
+@pytest.mark.slow
 def test_a_spectrogram_is_drawn_with_its_transitions(tmp_path):
     curve = make_curve(steps=24)
     rise = replace(curve, llc=np.where(curve.step > 100, 20.0, 10.0), mcse=None, llc_per_chain=None)
@@ -66,6 +71,7 @@ def test_a_spectrogram_is_drawn_with_its_transitions(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_failed_estimates_stand_out_with_advice(tmp_path):
     curve = make_curve()
     outcome, llc = list(curve.outcome), curve.llc.copy()
@@ -78,6 +84,7 @@ def test_failed_estimates_stand_out_with_advice(tmp_path):
         assert kind.advice in page.text
 
 
+@pytest.mark.slow
 def test_estimates_that_depend_on_their_scale_are_marked_and_are_no_failures(tmp_path):
     curve = make_curve()
     outcome = list(curve.outcome)
@@ -89,6 +96,7 @@ def test_estimates_that_depend_on_their_scale_are_marked_and_are_no_failures(tmp
     assert Outcome.SCALE_DEPENDENT.advice in page.text
 
 
+@pytest.mark.slow
 def test_a_bare_curve_without_transitions_makes_a_page(tmp_path):
     curve = replace(make_curve(), mcse=None, llc_per_chain=None, details={}, outcome=None)
     page = Page(written(tmp_path, curve, ()))
@@ -97,6 +105,7 @@ def test_a_bare_curve_without_transitions_makes_a_page(tmp_path):
     assert "nβ unknown" in page.text
 
 
+@pytest.mark.slow
 def test_a_curve_without_any_value_makes_a_page(tmp_path):
     curve = make_curve()
     page = Page(written(tmp_path, replace(curve, llc=np.full(16, np.nan), mcse=np.full(16, np.nan)), ()))
@@ -104,6 +113,7 @@ def test_a_curve_without_any_value_makes_a_page(tmp_path):
     assert "16 of the 16 estimates failed" in page.text
 
 
+@pytest.mark.slow
 def test_settings_that_differ_along_the_curve_are_called_out(tmp_path):
     curve = make_curve()
     curve.details["n_beta"][3] = 60.0

@@ -11,6 +11,8 @@ from llckit.report import write_report
 
 from .pages import HOSTILE, STAGES, Page, make_curve, make_stage, written
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_answer_comes_first_and_is_plain(full):
     answer = Page(full).text.replace("\N{NARROW NO-BREAK SPACE}", " ")
@@ -19,6 +21,7 @@ def test_the_answer_comes_first_and_is_plain(full):
     assert "The second, hidden, type B, runs from step 150 to 1 400: the LLC falls by 510" in answer
 
 
+@pytest.mark.slow
 def test_more_stages_than_ordinals(tmp_path):
     stages = [make_stage(10 * k, 10 * k + 10, "A", -0.1, 1) for k in range(12)]
     assert "Number 12, type A" in Page(written(tmp_path, make_curve(), stages)).text
@@ -56,6 +59,7 @@ def test_references_inside_the_figures_lead_somewhere(full):
     assert targets <= ids
 
 
+@pytest.mark.slow
 def test_hostile_text_is_only_text(tmp_path):
     page = written(tmp_path, make_curve(), STAGES, title=HOSTILE, notes=[HOSTILE], metadata={HOSTILE: HOSTILE})
     parsed = Page(page)
@@ -63,6 +67,7 @@ def test_hostile_text_is_only_text(tmp_path):
     assert parsed.text.count(HOSTILE) == 4
 
 
+@pytest.mark.slow
 def test_a_title_that_is_no_unicode_makes_a_page(tmp_path):
     assert "<h1>run ?</h1>" in written(tmp_path, make_curve(), (), title="run \udc80")
 

@@ -96,6 +96,7 @@ def test_shapes_of_state_and_info(row, posterior):
     assert sampler.freeze(state).weights.shape == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_a_row_is_the_same_in_any_number_of_rows(row, batch_size, potential):
     def run(rows):
@@ -111,6 +112,7 @@ def test_a_row_is_the_same_in_any_number_of_rows(row, batch_size, potential):
         assert getattr(few, array) == pytest.approx(getattr(many, array)[:, :2], rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trace_and_another_seed_another(row, posterior):
     traces = [
         sample(posterior(), row.make(), seed=seed, num_burnin=10, stopping=FixedDraws(20, 10_000)) for seed in (1, 1, 2)
@@ -133,11 +135,13 @@ def test_adapt_is_called_in_the_warm_up_only_and_freeze_once(row, posterior):
     assert calls == ["step", "adapt"] * 4 + ["freeze"] + ["step"] * 5
 
 
+@pytest.mark.slow
 def test_a_fixed_step_is_not_adapted(row, posterior):
     trace = sample(posterior(), fixed(row), num_burnin=50, stopping=FixedDraws(10, 10_000))
     assert trace.step_size == row.step_size
 
 
+@pytest.mark.slow
 def test_the_first_step_comes_from_the_curvature(row, posterior):
     trace = sample(posterior(), row.make(), num_burnin=0, stopping=FixedDraws(4, 9_000))
     assert trace.step_size == pytest.approx(row.first_step(20.5))
@@ -145,6 +149,7 @@ def test_the_first_step_comes_from_the_curvature(row, posterior):
     assert (adapted != trace.step_size) == row.finds_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_chains_of_a_large_model_may_be_moved_one_at_a_time(row, batch_size, quadratic, monkeypatch):
     """The numbers are those of chains that move together; each has its own nβ and γ."""
@@ -181,6 +186,7 @@ def test_a_rejected_chain_stays_with_its_energy(rejecting_row, quadratic):
     assert torch.equal(info.energy.excess, before.energy.excess)
 
 
+@pytest.mark.slow
 def test_a_proposal_that_is_not_finite_is_rejected(rejecting_row, potential):
     # log(1 − w²) is NaN outside of the unit cube
     target = potential(lambda w: -(1 - w.square()).log().sum(), torch.zeros(2), n_beta=2.0, localization=0.1)
@@ -192,6 +198,7 @@ def test_a_proposal_that_is_not_finite_is_rejected(rejecting_row, potential):
     assert (trace.acceptance > 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_an_estimate(row, batch_size):
     generator = torch.Generator().manual_seed(0)

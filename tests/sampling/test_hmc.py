@@ -15,6 +15,7 @@ T, GAMMA = 100.0, 2.0
 K = T * H + GAMMA
 
 
+@pytest.mark.slow
 def test_hmc_samples_a_quadratic_exactly(quadratic):
     posterior = quadratic(H, n_beta=T, localization=GAMMA, rows=32)
     trace = sample(posterior, hmc(), stopping=FixedDraws(400, 100_000))
@@ -28,6 +29,7 @@ def test_hmc_samples_a_quadratic_exactly(quadratic):
     assert near((trace.excess - expected) ** 2, variance)
 
 
+@pytest.mark.slow
 def test_hmc_is_exact_whatever_guides_it(quadratic):
     posterior = quadratic(H, n_beta=T, localization=GAMMA, rows=32)
     shapes = [H * torch.tensor(scale, dtype=torch.float64) for scale in ((0.7, 0.6, 0.5, 1.0), (0.9, 0.5, 2.0, 1.0))]
@@ -45,6 +47,7 @@ def test_hmc_is_exact_whatever_guides_it(quadratic):
     assert theirs > expected + 10 * mcse_mean(trace.excess)
 
 
+@pytest.mark.slow
 def test_hmc_has_the_covariance_of_the_posterior(quadratic):
     rotation = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
     values = torch.tensor([50.0, 5.0, 0.0], dtype=torch.float64)
@@ -74,6 +77,7 @@ def walk(posterior, sampler, num_draws, stiffest, num_burnin=100, seed=0):
     return np.stack(draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_hmc_of_a_quartic_well(potential, seed):
     posterior = potential(lambda w: w.pow(4).sum(), torch.zeros(1), n_beta=1e4, localization=1e-6, rows=64)
@@ -83,6 +87,7 @@ def test_hmc_of_a_quartic_well(potential, seed):
     assert near(trace.virial, 1.0)
 
 
+@pytest.mark.slow
 def test_hmc_of_a_double_well_that_is_no_quadratic(potential):
     posterior = potential(
         lambda w: (w.square() - 1).square().sum(), torch.ones(1), n_beta=3.0, localization=0.5, rows=64
@@ -96,6 +101,7 @@ def test_hmc_of_a_double_well_that_is_no_quadratic(potential):
     assert near(trace.distance2, float(((grid - 1) ** 2 * density).sum()))
 
 
+@pytest.mark.slow
 def test_hmc_accepts_always_without_a_force(quadratic):
     trace = sample(quadratic([0.0] * 3), hmc(step_size=0.7), num_burnin=0, stopping=FixedDraws(20, 10_000))
     assert (trace.acceptance == 1).all()
@@ -166,6 +172,7 @@ def leapfrog(posterior, w, p, size, length):
     return w, p
 
 
+@pytest.mark.slow
 def test_dual_averaging_reaches_its_acceptance(quadratic):
     h = torch.logspace(-2, 2, 50, dtype=torch.float64)
     trace = sample(quadratic(h, n_beta=10.0, localization=1.0), hmc(), stopping=FixedDraws(200, 100_000))

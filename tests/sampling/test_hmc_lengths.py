@@ -8,6 +8,7 @@ import torch
 from llckit.sampling import Noise, hmc
 
 
+@pytest.mark.slow
 def test_trajectories_have_every_length_up_to_the_longest(quadratic):
     target = quadratic([10.0, 1.0, 0.0], n_beta=2.0, localization=0.5, rows=2)
     sampler = hmc(step_size=0.1, max_leapfrogs=5)
@@ -32,6 +33,7 @@ def warm_up(posterior, sampler, steps):
     return state, history, noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "gamma"), [(0.02, 1.0), (0.1, 0.25), (0.1, 1.0), (0.05, 4.0)])
 @pytest.mark.parametrize("curvatures", [[0.0] * 4, [10.0] + [0.0] * 6])
 def test_the_warm_up_measures_where_trajectories_turn_back(quadratic, size, gamma, curvatures):
@@ -41,6 +43,7 @@ def test_the_warm_up_measures_where_trajectories_turn_back(quadratic, size, gamm
     assert math.pi / 2 < state.turning_length * size * math.sqrt(gamma) < 1.2 * math.pi
 
 
+@pytest.mark.slow
 def test_searches_come_every_fifteen_steps_and_go_on_until_the_turn(quadratic):
     posterior = quadratic([0.0] * 4, localization=1.0, rows=16)
     _, history, _ = warm_up(posterior, hmc(step_size=0.1), 90)
@@ -57,12 +60,14 @@ def test_searches_come_every_fifteen_steps_and_go_on_until_the_turn(quadratic):
     assert not sampler.freeze(searching).searching, "a draw is no search"
 
 
+@pytest.mark.slow
 def test_a_search_ends_at_the_longest(quadratic):
     state, history, _ = warm_up(quadratic([0.0] * 2, localization=0.0, rows=4), hmc(step_size=0.01), 41)
     assert history[40][1] == 512
     assert state.turning_length == 512
 
 
+@pytest.mark.slow
 def test_without_a_given_length_short_and_long_trajectories_share_the_gradients(quadratic):
     posterior = quadratic([0.0] * 4, localization=1.0, rows=4)
     sampler = hmc(step_size=0.08)
@@ -82,6 +87,7 @@ def test_without_a_given_length_short_and_long_trajectories_share_the_gradients(
     assert sum(long) / sum(lengths) == pytest.approx(0.5, abs=0.12)
 
 
+@pytest.mark.slow
 def test_where_chains_turn_at_once_all_trajectories_are_short(quadratic):
     posterior = quadratic([100.0] * 3, localization=0.0, rows=8)
     state, history, _ = warm_up(posterior, hmc(step_size=0.15), 60)
@@ -89,6 +95,7 @@ def test_where_chains_turn_at_once_all_trajectories_are_short(quadratic):
     assert max(leapfrogs for _, leapfrogs, _ in history) <= 10
 
 
+@pytest.mark.slow
 def test_a_given_length_is_not_searched_for(quadratic):
     posterior = quadratic([0.0] * 4, localization=1.0, rows=4)
     state, history, _ = warm_up(posterior, hmc(step_size=0.05, max_leapfrogs=7), 150)
@@ -97,6 +104,7 @@ def test_a_given_length_is_not_searched_for(quadratic):
     assert {leapfrogs for _, leapfrogs, _ in history} == set(range(1, 8))
 
 
+@pytest.mark.slow
 def test_a_chain_that_left_the_finite_numbers_does_not_hold_a_search_up(potential):
     bowl = potential(lambda w: 1 - (1 - w.square()).sqrt().sum(), torch.zeros(1), rows=1, localization=0.0)
     state, history, _ = warm_up(bowl, hmc(step_size=0.2), 150)

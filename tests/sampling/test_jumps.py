@@ -40,6 +40,7 @@ def near_share(hits, share, errors=4.5):
     return abs(float(np.mean(hits)) - share) < errors * math.sqrt(share * (1 - share) / len(hits))
 
 
+@pytest.mark.slow
 def test_a_jump_leaves_the_posterior_as_it_is(double_well):
     posterior = double_well(4096)
     cumulative = np.cumsum(DENSITY) / DENSITY.sum()
@@ -62,6 +63,7 @@ def test_a_jump_leaves_the_posterior_as_it_is(double_well):
         assert torch.allclose(getattr(energy, name), getattr(fresh, name), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_jumps_alone_forget_the_start_at_their_rate(double_well):
     posterior = double_well(1024)
     jumps, weights = jumping(posterior), at_center(posterior)
@@ -89,6 +91,7 @@ def without(sampler):
     return sampler._replace(accepts=sampler.accepts - {Jumps})
 
 
+@pytest.mark.slow
 def test_chains_cross_a_barrier_that_trajectories_do_not(double_well):
     posterior = double_well(256)
 
@@ -109,6 +112,7 @@ def test_chains_cross_a_barrier_that_trajectories_do_not(double_well):
     assert abs(stayed.mean() - ACROSS) > 8 * error
 
 
+@pytest.mark.slow
 def test_jumps_cost_one_gradient_at_every_second_step(double_well):
     costs = [
         sample(double_well(8), sampler, num_burnin=12, stopping=FixedDraws(31, 100_000)).grad_evals
@@ -117,6 +121,7 @@ def test_jumps_cost_one_gradient_at_every_second_step(double_well):
     assert costs[0] - costs[1] == TRIALS + 43 // EVERY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stiff", "gamma", "cost"), [(12, 1.0, TRIALS), (1, 0.0, 0)], ids=["hardly ever accepted", "no localization"]
 )

@@ -51,6 +51,7 @@ def near(draws, expected, rel=0.0):
     return float(draws.mean()) == pytest.approx(expected, abs=4 * mcse_mean(draws) + rel * abs(expected))
 
 
+@pytest.mark.slow
 def test_the_law_of_a_quadratic_with_its_localization(lawful, law):
     potential = Quadratic(law.h, noise=law.noise)
     sampler = lawful.make(**law.settings)
@@ -99,6 +100,7 @@ def test_everything_is_accepted_without_a_force(row, quadratic):
     assert (trace.excess == 0).all()
 
 
+@pytest.mark.slow
 def test_rmsprop_sgld_moves_flat_directions_faster():
     potential = Quadratic([100.0, 1.0], t=1.0, gamma=0.0)
 
@@ -123,6 +125,7 @@ class Box:
         return Energy(excess, excess, grad, weights.square().sum(1), torch.zeros_like(excess))
 
 
+@pytest.mark.slow
 def test_a_box_prior_is_a_potential_of_infinity_outside(exact_row):
     settings, steps = exact_row.box
     draws = walk(Box(), exact_row.make(**settings), steps, steps // 4, dim=2)
@@ -133,6 +136,7 @@ def test_a_box_prior_is_a_potential_of_infinity_outside(exact_row):
     assert near((excess - 0.38831) ** 2, 0.37584)
 
 
+@pytest.mark.slow
 def test_a_loss_of_infinity_keeps_chains_inside(rejecting_row, potential):
     def loss(w):
         return torch.where((w.abs() <= 1).all(), w.square().prod(), torch.inf)

@@ -72,6 +72,7 @@ def test_a_weight_without_gradient_has_a_finite_scale():
     assert found.scale.tolist() == pytest.approx([1.0, 1e5 * 2**0.25], rel=0.2)  # 10^-20 of the mean, half the other's
 
 
+@pytest.mark.slow
 def test_hmc_is_exact_on_very_different_scales(posterior):
     trace = sample(posterior(), hmc(), stopping=FixedDraws(200, 100_000))
     k = H + GAMMA
@@ -95,6 +96,7 @@ def test_hmc_is_exact_on_very_different_scales(posterior):
     assert math.pi / 2 < trace.turning_length * phase < 1.2 * math.pi + phase
 
 
+@pytest.mark.slow
 def test_scales_save_gradients(posterior, monkeypatch):
     target = posterior(torch.tensor([2000.0, 2000.0, 0.9, 0.9], dtype=torch.float64), rows=16)
     run = functools.partial(sample, target, hmc(), stopping=FixedDraws(100, 100_000))
@@ -109,6 +111,7 @@ def test_scales_save_gradients(posterior, monkeypatch):
     assert 2 * cost(on) < cost(off)
 
 
+@pytest.mark.slow
 def test_where_scales_are_alike_nothing_changes(posterior, monkeypatch):
     run = functools.partial(sample, posterior(WELL_SCALED, rows=8), hmc(), stopping=FixedDraws(40, 100_000))
     trace = run()
@@ -124,6 +127,7 @@ def test_where_scales_are_alike_nothing_changes(posterior, monkeypatch):
     assert trace.scale_ratio == without.scale_ratio == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"step_size": 0.01}, {"start": Start(0.01, 20.0)}, {"guide": True}], ids=str)
 def test_a_fixed_step_a_start_and_a_guide_go_without(posterior, given):
     target: LocalPosterior = posterior(rows=4)

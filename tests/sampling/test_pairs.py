@@ -39,6 +39,7 @@ def run(task, batch_size, *, control=True, rows=8, draws=2000, sampler=None, see
     )
 
 
+@pytest.mark.slow
 def test_on_all_samples_there_is_neither_noise_nor_heat(regression):
     task, llc, variance = regression
     trace = run(task, None)
@@ -48,6 +49,7 @@ def test_on_all_samples_there_is_neither_noise_nor_heat(regression):
     assert near((trace.excess - llc) ** 2, variance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "control"), [(256, True), (2048, False)])
 def test_the_heat_that_pairs_show_is_what_the_noise_adds(regression, batch_size, control):
     task, llc, _ = regression
@@ -59,6 +61,7 @@ def test_the_heat_that_pairs_show_is_what_the_noise_adds(regression, batch_size,
     assert trace.excess.mean() - llc == pytest.approx(heat, abs=4 * mcse_mean(trace.excess) + 0.1 * heat)
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_minibatches_themselves_is_no_part_of_the_variance(regression):
     task, llc, variance = regression
     trace = run(task, 1024, control=False)
@@ -81,6 +84,7 @@ def test_without_a_control_variate_no_pass_over_all_samples_is_made(regression, 
     assert np.isfinite(trace.excess).all()
 
 
+@pytest.mark.slow
 def test_gradients_are_counted_for_both_chains_of_a_pair(regression):
     task, *_ = regression
     counts = [
@@ -90,6 +94,7 @@ def test_gradients_are_counted_for_both_chains_of_a_pair(regression):
     assert counts == [2 * 10, 3 * 10]
 
 
+@pytest.mark.slow
 def test_friction_is_that_of_directions_that_only_the_localization_holds(quadratic):
     posterior = quadratic([100.0, 0.0], n_beta=1.0, localization=4.0, rows=64)
     trace = sample(posterior, baoab(), num_burnin=300, stopping=FixedDraws(1500, 10_000))

@@ -21,6 +21,7 @@ from llckit.sampling.diagnostics import settled, spread
 sampling_loop = sys.modules["llckit.sampling.sample"]  # the package has the function of that name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [hmc(), sgld(step_size=0.01)], ids=["hmc", "sgld"])
 @pytest.mark.parametrize("num_draws", [4, 17, 60])
 def test_the_number_of_draws_is_exact(quadratic, sampler, num_draws):
@@ -38,6 +39,7 @@ def test_the_number_of_draws_is_exact(quadratic, sampler, num_draws):
     assert not trace.diverged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1, 50, 400, 3000])
 @pytest.mark.parametrize(("rule", "goal"), [(UntilError, 1e-6), (FixedDraws, 10**6)])
 def test_the_budget_of_gradients_ends_sampling(quadratic, rule, goal, budget):
@@ -57,6 +59,7 @@ def test_gradients_are_counted(quadratic):
     assert trace.grad_evals == 42
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rel_tol", [0.1, 0.02])
 def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
     posterior = quadratic([1.0, 3.0, 10.0], n_beta=10.0, localization=1.0)
@@ -69,6 +72,7 @@ def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
         assert error > 0.3 * rel_tol * trace.excess.mean(), "far more draws than were asked for"
 
 
+@pytest.mark.slow
 def test_draws_go_on_until_their_error_is_small_where_a_guide_leads(quadratic):
     posterior, guide = (quadratic(curvatures, localization=1.0, rows=8) for curvatures in ([3.0, 1.0], [2.0, 1.5]))
     sampler = hmc(guide=lambda draw: guide)._replace(min_draws=50)
@@ -78,12 +82,14 @@ def test_draws_go_on_until_their_error_is_small_where_a_guide_leads(quadratic):
     assert trace.virial.mean() == pytest.approx(2, abs=4 * mcse_mean(trace.virial))
 
 
+@pytest.mark.slow
 def test_a_tolerance_is_relative_to_half_a_parameter_at_least(quadratic):
     trace = sample(quadratic([1e-4], localization=1.0), hmc(), stopping=UntilError(0.05, 100_000))
     assert trace.excess.mean() < 1e-3
     assert len(trace.excess) == hmc().min_draws
 
 
+@pytest.mark.slow
 def test_chains_that_have_not_mixed_are_warmed_up_again(quadratic, monkeypatch):
     monkeypatch.setattr(stopping, "JUDGED", 10)
     verdicts = iter([False, False, True])
@@ -114,6 +120,7 @@ def test_the_first_half_is_left_out_where_there_is_no_budget_for_another_warm_up
     assert (trace.excess == whole.excess[5:]).all()
 
 
+@pytest.mark.slow
 def test_a_loss_that_never_changes_ends_with_the_budget(potential):
     flat = potential(lambda w: 1 + 0 * w.sum(), torch.ones(2), localization=1.0)
     trace = sample(flat, hmc(), stopping=UntilError(0.01, 4_000))
@@ -127,6 +134,7 @@ def test_hmc_takes_no_minibatches(quadratic):
         sample(quadratic([1.0]), hmc(), stopping=FixedDraws(4, 100), batch_size=2)
 
 
+@pytest.mark.slow
 def test_sampling_leaves_the_posterior_and_global_randomness_alone(quadratic):
     posterior = quadratic([1.0, 2.0], localization=1.0)
     state, center = torch.get_rng_state(), posterior.checkpoint.weights.clone()
@@ -137,6 +145,7 @@ def test_sampling_leaves_the_posterior_and_global_randomness_alone(quadratic):
     assert (sample(posterior, hmc(), stopping=FixedDraws(10, 9_000)).excess == first.excess).all()
 
 
+@pytest.mark.slow
 def test_chains_may_have_their_own_scales(quadratic):
     n_beta = torch.tensor([10.0] * 8 + [1000.0] * 8, dtype=torch.float64)
     posterior = quadratic([1.0, 0.3], n_beta=n_beta, localization=5.0, rows=16)
@@ -146,6 +155,7 @@ def test_chains_may_have_their_own_scales(quadratic):
         assert draws.mean() == pytest.approx(expected, abs=4 * mcse_mean(draws))
 
 
+@pytest.mark.slow
 def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadratic):
     posterior = quadratic([10.0] + 9 * [0.0], n_beta=10.0, localization=0.1, rows=16)
     sampler = hmc(max_leapfrogs=5)
@@ -158,6 +168,7 @@ def test_flat_directions_that_chains_have_not_crossed_prolong_the_warm_up(quadra
     assert trace.distance2.mean() == pytest.approx(90, rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_start_found_elsewhere_is_adapted_further_and_saves_warm_up(quadratic):
     posterior = quadratic([1.0, 3.0, 10.0], localization=0.5, rows=64)
     cold = sample(posterior, hmc(), stopping=UntilError(0.05, 100_000))
@@ -174,6 +185,7 @@ def test_a_start_found_elsewhere_is_adapted_further_and_saves_warm_up(quadratic)
     assert again.step_size < 0.6 * far.step_size
 
 
+@pytest.mark.slow
 def test_chains_are_not_called_unmixed_by_a_few_draws(quadratic, monkeypatch):
     looks = []
 
@@ -189,6 +201,7 @@ def test_chains_are_not_called_unmixed_by_a_few_draws(quadratic, monkeypatch):
     assert trace.num_burnin == 20
 
 
+@pytest.mark.slow
 def test_chains_may_begin_where_others_ended(quadratic):
     """At a tenth of nβ they are √10 times too far apart along stiff directions, and right along the flat one."""
     coarse, fine = (quadratic([1.0, 3.0, 0.0], n_beta=t, localization=1e-4, rows=64) for t in (10.0, 100.0))

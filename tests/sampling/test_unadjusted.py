@@ -9,6 +9,7 @@ from tests.cases import near
 T, GAMMA = 100.0, 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stiffness", [0.2, 1.0, 2.5])
 def test_sgld_has_its_own_stationary_law(quadratic, stiffness):
     size = stiffness / (4.0 * T + GAMMA)
@@ -23,6 +24,7 @@ def test_sgld_has_its_own_stationary_law(quadratic, stiffness):
     assert mcse_mean(trace.excess) < 0.02 * trace.excess.mean()
 
 
+@pytest.mark.slow
 def test_default_sgld_is_five_percent_too_warm_in_the_stiffest_direction(quadratic):
     posterior = quadratic([3.0], n_beta=T, localization=GAMMA, rows=16)
     trace = sample(posterior, sgld(), num_burnin=300, stopping=FixedDraws(2000, 100_000))
@@ -30,6 +32,7 @@ def test_default_sgld_is_five_percent_too_warm_in_the_stiffest_direction(quadrat
     assert trace.step_size == pytest.approx(0.2 / 302, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_unstable_sgld_step_diverges(quadratic):
     trace = sample(quadratic([10.0]), sgld(step_size=0.5), num_burnin=0, stopping=FixedDraws(2_000, 20_000))
     assert trace.diverged
@@ -40,6 +43,7 @@ def test_an_unstable_sgld_step_diverges(quadratic):
     assert stable.distance2.max() < 100 * 0.1 / (1 - 3.9 / 4)
 
 
+@pytest.mark.slow
 def test_an_unstable_sgnht_step_diverges_and_one_of_rmsprop_sgld_is_only_too_warm(quadratic):
     settings = {"num_burnin": 0, "stopping": FixedDraws(2_000, 9_000)}
     assert sample(quadratic([10.0]), sgnht(step_size=5.0), **settings).diverged
@@ -48,6 +52,7 @@ def test_an_unstable_sgnht_step_diverges_and_one_of_rmsprop_sgld_is_only_too_war
     assert held.virial.mean() > 5
 
 
+@pytest.mark.slow
 def test_baoab_stays_in_a_place_far_sharper_than_its_step_allows(potential):
     def loss(w):  # curvature 1 at the start, 10⁶ beyond a wall
         return 0.5 * w.square().sum() + 5e5 * (w[0] - 1).clamp(min=0).square()
@@ -59,6 +64,7 @@ def test_baoab_stays_in_a_place_far_sharper_than_its_step_allows(potential):
     assert trace.excess.max() < 30
 
 
+@pytest.mark.slow
 def test_baoab_finds_a_smaller_step_where_the_loss_is_sharper_than_at_the_start(potential):
     flat_bottom = potential(lambda w: (w.square() + 100 * w.pow(4)).sum(), torch.zeros(4), localization=0.1)
     trace = sample(flat_bottom, baoab(), num_burnin=500, stopping=FixedDraws(500, 9_000))
@@ -66,6 +72,7 @@ def test_baoab_finds_a_smaller_step_where_the_loss_is_sharper_than_at_the_start(
     assert near(trace.virial, 4.0)
 
 
+@pytest.mark.slow
 def test_the_step_of_baoab_takes_few_gradients_also_where_the_whole_spectrum_would_be_formed(quadratic, monkeypatch):
     posterior, rows = quadratic(torch.linspace(0.1, 4.0, 300), localization=1.0, rows=2), []
     checkpoint = type(posterior.checkpoint)

@@ -66,6 +66,7 @@ def test_in_the_background_calls_go_on_until_two_wait(tmp_path):
     assert store.verify() == []
 
 
+@pytest.mark.slow
 def test_training_and_writing_overlap(tmp_path):
     class Sleepy(CheckpointStore):
         def put(self, *args, **options):
@@ -136,6 +137,7 @@ def test_a_failed_write_is_raised_once_and_loses_no_other(tmp_path):
     assert store.steps == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_an_exception_in_the_block_is_not_replaced(tmp_path, capfd):
     store = SlowStore(tmp_path / "run")
     store.go.release(100)
@@ -153,6 +155,7 @@ def test_an_exception_in_the_block_is_not_replaced(tmp_path, capfd):
     assert capfd.readouterr().err == "llckit: step 1000 was not saved: the disk is full\n"
 
 
+@pytest.mark.slow
 def test_a_recorder_may_be_dropped_while_it_writes(tmp_path):
     store = SlowStore(tmp_path / "run")
     Recorder(store, background=True)(0, filled(0))
@@ -206,6 +209,7 @@ if sys.argv[2] == "fork":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "steps"), [("exit", [0, 2]), ("interrupt", [0]), ("fork", [0, 2, 3])], ids=["exit", "interrupt", "fork"]
 )

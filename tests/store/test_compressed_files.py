@@ -14,6 +14,7 @@ from llckit.store import CheckpointStore
 from .states import assert_same_bits
 
 
+@pytest.mark.slow
 def test_compressing_is_told_apart_by_the_file_alone(tmp_path):
     smooth = {"w": torch.linspace(0, 1, 3_000_000), "b": torch.zeros(5)}
     plain, packed = CheckpointStore(tmp_path / "a"), CheckpointStore(tmp_path / "b", compress=True)
@@ -102,6 +103,7 @@ def test_the_forging_of_compressed_files_is_itself_harmless(packed):
     assert torch.equal(packed.load(3)["w"], torch.arange(5000.0))
 
 
+@pytest.mark.slow
 def test_flipped_bytes_of_compressed_files_never_give_other_values(packed):
     file = packed.path / "step_000000000003.h5"
     whole = bytearray(file.read_bytes())

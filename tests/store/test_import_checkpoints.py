@@ -20,6 +20,7 @@ from llckit.store import import_checkpoints
 from .states import Trap, saved_state
 
 
+@pytest.mark.slow
 def test_a_plain_training_script(folder, store):
     model = nn.Linear(3, 2)
     expected = {}
@@ -282,6 +283,7 @@ import_checkpoints(sys.argv[1], CheckpointStore(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_import_goes_on(folder, store):
     for step in range(6):
         torch.save(saved_state(step), folder / f"step_{step}.pt")

@@ -10,6 +10,7 @@ from .trainer_runs import QUIET, assert_recorded, lightning_task, train_with_lig
 pytestmark = QUIET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_lightning_runs_are_recorded_by_optimizer_steps(tmp_path, store, background):
     recorder = Recorder(store, [0, 1, 2, 5, 8, 100], background=background)

@@ -27,6 +27,7 @@ class Net(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(2, 2), nn.BatchNorm1d(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("process_group")
 def test_wrapped_modules_are_saved_under_their_own_names(store):
     net = Net()

@@ -42,6 +42,7 @@ def killed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint need to be provided")
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.filterwarnings("always:step .* is already in")
@@ -79,6 +80,7 @@ def test_a_killed_run_that_is_resumed_is_recorded_without_duplicates_and_gaps(ki
         assert same(imported.load(step), store.load(step))
 
 
+@pytest.mark.slow
 @both
 def test_a_run_that_repeats_the_record_exactly_is_silent(tmp_path, store, train):
     for steps in (3, 5):
@@ -87,6 +89,7 @@ def test_a_run_that_repeats_the_record_exactly_is_silent(tmp_path, store, train)
     assert store.steps == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 @both
 def test_a_run_from_scratch_into_the_record_of_another_is_refused(tmp_path, store, train):
     task = lightning_task() if train is train_with_lightning else TransformersTask
@@ -102,6 +105,7 @@ def test_a_run_from_scratch_into_the_record_of_another_is_refused(tmp_path, stor
     assert store.steps == [0, 1, 2]
 
 
+@pytest.mark.slow
 @both
 def test_a_failing_run_leaves_what_was_queued(tmp_path, train):
     store = SlowStore(tmp_path / "run")
@@ -112,6 +116,7 @@ def test_a_failing_run_leaves_what_was_queued(tmp_path, train):
     assert store.steps == [0, 1, 2]
 
 
+@pytest.mark.slow
 @both
 def test_a_failed_write_stops_the_run(tmp_path, monkeypatch, store, train):
     def full(*_, **__):
@@ -122,6 +127,7 @@ def test_a_failed_write_stops_the_run(tmp_path, monkeypatch, store, train):
         train(tmp_path, Recorder(store, [0], background=True), 3)
 
 
+@pytest.mark.slow
 @both
 def test_only_the_global_rank_zero_records(tmp_path, monkeypatch, store, train):
     if train is train_with_lightning:
@@ -132,6 +138,7 @@ def test_only_the_global_rank_zero_records(tmp_path, monkeypatch, store, train):
     assert store.steps == []
 
 
+@pytest.mark.slow
 @both
 def test_sharded_models_are_refused_before_training(tmp_path, store, train):
     from torch.distributed.device_mesh import init_device_mesh

@@ -205,6 +205,7 @@ def test_truncation_at_any_length_is_refused(store, file):
         assert_refused(store, "damaged or no llckit checkpoint")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_never_gives_other_values(store, file):
     """Sampled positions; padding that means nothing may be flipped without notice, nothing else."""
     good, metadata = store.load(STEP), store.metadata(STEP)

@@ -12,6 +12,8 @@ from llckit.errors import InputError
 from llckit.store import CheckpointStore
 from llckit.store.publish import host_id
 
+pytestmark = pytest.mark.kills
+
 # One process imports torch once and then forks the writers that it kills.
 KILLER = """
 import os, random, signal, sys, time

@@ -51,6 +51,7 @@ answer(reply)
 """
 
 
+@pytest.mark.slow
 def test_an_error_or_death_at_every_system_call_leaves_the_store_as_before_or_after(tmp_path):
     found = ask(SUPERVISED + EVERY_CALL, tmp_path / "run")
     refused = {name for name, raised, _ in found["errors"] if raised}
@@ -74,6 +75,7 @@ answer(reply)
 """
 
 
+@pytest.mark.slow
 def test_a_short_write_is_completed_or_is_an_error(tmp_path):
     found = ask(SUPERVISED + EVERY_WRITE, tmp_path / "run")
     assert len(found["cut"]) >= 8
@@ -97,6 +99,7 @@ answer(reply)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_nothing_is_published(tmp_path):
     found = ask(START + FULL_DISK, tmp_path / "disk")
     assert found["enough"] == found["roomy"] == [None, "after", 0, found["roomy"][3], "after"]
@@ -130,6 +133,7 @@ answer({"bytes": reply})
 """
 
 
+@pytest.mark.slow
 def test_every_byte_changed_is_an_error_or_changes_nothing(tmp_path):
     script = START + "from llckit.errors import InputError\nimport torch\n" + EVERY_BYTE
     for size, noticed in ask(script, tmp_path)["bytes"]:

@@ -256,6 +256,7 @@ torch.save(model.state_dict(), "final.pt")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "script", "steps"), [
     ("lightning", LIGHTNING, [2, 4]), ("transformers", TRAINER, [2, 4, 7])
 ])  # fmt: skip

@@ -9,6 +9,7 @@ from .trainer_runs import QUIET, TransformersTask, assert_recorded, train_with_t
 pytestmark = QUIET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_transformers_runs_are_recorded_by_optimizer_steps(tmp_path, store, background):
     recorder = Recorder(store, [0, 1, 2, 5, 8, 100], background=background)
@@ -27,6 +28,7 @@ def test_transformers_runs_are_recorded_by_optimizer_steps(tmp_path, store, back
         assert metadata == {}
 
 
+@pytest.mark.slow
 def test_a_log_that_another_callback_cancels_loses_no_step(tmp_path, store):
     class Silent(transformers().TrainerCallback):
         def on_step_end(self, args, state, control, **_):

@@ -28,6 +28,7 @@ def cells(planted, noise=1.0, seed=0):
 LOSS = planted_curve(STEP, [100], [0], [-2], loss_noise=0.003, seed=1).loss
 
 
+@pytest.mark.slow
 def test_one_transition_is_linked_over_the_scales_that_show_it():
     llc = cells([[], [(100, 20)], [(130, 20), (2000, -20)], [(160, 20), (2000, -20)]])
     found = detect_across_scales(step=STEP, loss=LOSS, llc=llc, n_beta=N_BETA)
@@ -43,12 +44,14 @@ def test_one_transition_is_linked_over_the_scales_that_show_it():
     assert json.loads(json.dumps(found.to_dict()))["transitions"][1]["n_beta"] == [1000.0, 1e4]
 
 
+@pytest.mark.slow
 def test_opposite_moves_and_distant_ones_are_not_linked():
     llc = cells([[(100, 20)], [(100, -20)], [(3000, -20)], [(100, -20)]])
     found = detect_across_scales(step=STEP, loss=LOSS, llc=llc, n_beta=N_BETA)
     assert sorted(linked.n_beta for linked in found) == [(10.0,), (100.0,), (1000.0,), (1e4,)]
 
 
+@pytest.mark.slow
 def test_a_scale_without_estimates_is_no_scale():
     llc = cells([[(100, 20)]] * 4)
     llc[5:, 1] = np.nan
@@ -57,6 +60,7 @@ def test_a_scale_without_estimates_is_no_scale():
     assert sorted(linked.n_beta for linked in found) == [(10.0,), (1000.0, 1e4)]
 
 
+@pytest.mark.slow
 def test_a_spectrogram_gives_what_its_arrays_give():
     llc = cells([[(100, 20)]] * 4)
     chains = llc[:, :, None] + np.random.default_rng(2).standard_normal((*llc.shape, 4))

@@ -11,6 +11,8 @@ from llckit.transitions import Transition, Transitions, detect_transitions
 from llckit.transitions.synthetic import planted_curve
 from tests.transitions.curves import STEPS, grokking_curve, shared_errors
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = Path(__file__).parents[2] / ".." / "shared" / "data" / "lr_transformer.csv"
 
 

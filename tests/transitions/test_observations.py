@@ -21,6 +21,7 @@ def changed(name, index, value):
     return {name: column}
 
 
+@pytest.mark.slow
 def test_the_unchanged_input_is_fine():
     assert len(detect_transitions(**arrays())) == 1
 
@@ -86,6 +87,7 @@ def test_a_curve_and_arrays_together():
         detect_transitions(SimpleNamespace(**arrays()), llc=arrays()["llc"])
 
 
+@pytest.mark.slow
 def test_standard_errors_of_failed_estimates_may_be_missing():
     llc, se = np.log1p(np.arange(12.0)), np.ones(12)
     llc[3] = se[3] = np.nan

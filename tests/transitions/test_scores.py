@@ -34,11 +34,13 @@ def findings(truth):
     ]
 
 
+@pytest.mark.slow
 def test_a_perfect_detector_is_perfect(truth):
     found = scores([(findings(truth), truth)])
     assert dataclasses.astuple(found) == (1, 1, 1, 1, 0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "right"),
     [
@@ -64,6 +66,7 @@ def test_nothing_found_has_no_precision(truth):
     assert np.isnan(scored.precision)
 
 
+@pytest.mark.slow
 def test_the_detector_finds_what_is_planted():
     """A few of the curves of benchmarks/detector/transitions.py, where it is 0.97 right."""
     planted = [random_planted(seed, signal_to_noise=10) for seed in range(8)]
@@ -74,6 +77,7 @@ def test_the_detector_finds_what_is_planted():
     assert found.kind_accuracy == 1
 
 
+@pytest.mark.slow
 def test_the_detector_is_silent_where_nothing_happens():
     for seed in range(8):
         kind, curve = random_trend(seed)

@@ -15,6 +15,7 @@ def chains(share, length, count, gaussian, seed):
     return np.sqrt(share) * common + np.sqrt(1 - share) * rng.standard_normal((len(X), count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gaussian", [True, False])
 @pytest.mark.parametrize(("share", "length"), [(0.5, 1.0), (0.9, 0.5), (0.8, 5.0)])
 def test_the_covariance_of_the_mean_is_recovered(share, length, gaussian):
@@ -30,6 +31,7 @@ def test_the_covariance_of_the_mean_is_recovered(share, length, gaussian):
         assert ratio.mean() == pytest.approx(1, abs=4 * np.sqrt(2 / (6 * 7 * 10 / length)) + 0.1)
 
 
+@pytest.mark.slow
 def test_independent_errors_share_nothing():
     found = [shared_noise(X, np.random.default_rng([1, seed]).standard_normal((150, 8))) for seed in range(20)]
     assert sum(factor.shape[1] > 0 for factor in found) <= 2

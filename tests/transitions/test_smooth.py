@@ -27,6 +27,7 @@ def test_a_wave_is_followed_with_its_slope():
     np.testing.assert_allclose(smooth.slope, 5 * np.cos(grid) + 1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_slope_draws_are_the_derivatives_of_the_value_draws():
     x = np.linspace(0, 10, 50)
     y = wave(x) + np.random.default_rng(1).standard_normal(50)
@@ -45,6 +46,7 @@ def test_draws_scatter_about_the_mean():
         assert np.all(np.abs(draws.mean(axis=0) - mean) < 5 * standard_error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.03, 0.3, 1.0])
 def test_constant_noise_is_recovered(noise):
     x = np.linspace(0, 10, 200)
@@ -53,6 +55,7 @@ def test_constant_noise_is_recovered(noise):
     assert np.sqrt(np.mean(smooth.noise**2)) == pytest.approx(noise, rel=0.2)
 
 
+@pytest.mark.slow
 def test_noise_proportional_to_the_level_is_recovered():
     x = np.linspace(0, 10, 200)
     level = 1 + np.exp(x / 2)
@@ -60,6 +63,7 @@ def test_noise_proportional_to_the_level_is_recovered():
     np.testing.assert_allclose(smooth.noise[20:], 0.02 * level[20:], rtol=0.3)
 
 
+@pytest.mark.slow
 def test_scatter_of_a_falling_loss_is_not_interpolated():
     step = GROKKING_STEPS
     level = 3.76 / (1 + (step / 50) ** 2)
@@ -71,6 +75,7 @@ def test_scatter_of_a_falling_loss_is_not_interpolated():
     assert np.mean((np.array(found) > 0.015) & (np.array(found) < 0.15)) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_95_percent_bands_hold_95_percent():
     x = np.linspace(0, 10, 60)
     inside = []
@@ -102,6 +107,7 @@ def test_a_constant_curve_has_no_slope_and_no_noise():
     assert not smooth.noise.any()
 
 
+@pytest.mark.slow
 def test_pure_noise_is_not_followed():
     x = np.linspace(0, 10, 20)
     wiggles = [
@@ -110,6 +116,7 @@ def test_pure_noise_is_not_followed():
     assert np.median(wiggles) < 1.5
 
 
+@pytest.mark.slow
 def test_noise_at_few_places_far_apart_is_no_more_than_a_parabola():
     x = np.log1p([0, 1, 16, 250, 1333, 2000, 2667, 4000])
     grid = np.linspace(x[0], x[-1], 101)

@@ -58,6 +58,7 @@ def test_cubic_master_curve_is_met_exactly(measurements):
     np.testing.assert_allclose(distance, 0, atol=1e-17)
 
 
+@pytest.mark.slow
 def test_noise_of_the_given_size_has_quality_one(measurements):
     # Random values about zero collapse for every theta: S is then a mean of squares of unit variance.
     qualities = []

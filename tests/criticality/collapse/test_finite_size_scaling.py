@@ -39,6 +39,7 @@ def planted(
     return {"size": size, "control": control, "value": value + se * random.standard_normal(len(size)), "value_se": se}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", MASTER_CURVES.values(), ids=MASTER_CURVES.keys())
 def test_exact_collapse_gives_the_planted_exponents(master):
     data = planted(master)
@@ -51,6 +52,7 @@ def test_exact_collapse_gives_the_planted_exponents(master):
     assert fss.undetermined == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known_se", [True, False])
 def test_intervals_cover_the_truth(known_se):
     runs = 12
@@ -73,6 +75,7 @@ def test_intervals_cover_the_truth(known_se):
         assert np.mean([one.quality_interval[0] <= 1 <= one.quality_interval[1] for one in results]) > 0.8
 
 
+@pytest.mark.slow
 def test_weak_data_get_wide_intervals():
     covered = 0
     for seed in range(5):
@@ -83,6 +86,7 @@ def test_weak_data_get_wide_intervals():
     assert covered >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("observable", "ratio"), [("order_parameter", -1 / 4), ("susceptibility", 1 / 2)])
 @pytest.mark.parametrize("smallest", [64, 256])
 def test_curie_weiss_exponents_with_the_correction_that_exact_data_prefer(observable, ratio, smallest):
@@ -97,11 +101,13 @@ def test_curie_weiss_exponents_with_the_correction_that_exact_data_prefer(observ
     assert fss.quality < 1e-4
 
 
+@pytest.mark.slow
 def test_noise_hides_the_correction_where_there_is_none():
     data = planted(MASTER_CURVES["order parameter"], noise=0.02)
     assert finite_size_scaling(**data).correction_exponent is None
 
 
+@pytest.mark.slow
 def test_correction_is_found_and_keeps_nu_star():
     data = planted(MASTER_CURVES["order parameter"], noise=0.003, seed=1)
     x = (data["control"] - 1) * data["size"] ** 0.5
@@ -114,6 +120,7 @@ def test_correction_is_found_and_keeps_nu_star():
     assert 0.5 < fss.quality < 1.5
 
 
+@pytest.mark.slow
 def test_units_and_order_of_the_measurements_do_not_matter():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256, 512), controls=10, noise=0.02)
     plain = finite_size_scaling(**data)
@@ -130,6 +137,7 @@ def test_units_and_order_of_the_measurements_do_not_matter():
     assert changed.quality == pytest.approx(plain.quality, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_repeats_are_averaged():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
     plain = finite_size_scaling(**data)
@@ -147,6 +155,7 @@ def test_repeats_are_averaged():
         assert getattr(repeated, name) == pytest.approx(tuple(value) if isinstance(value, list) else value, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_curves_that_do_not_collapse_have_a_high_quality_value_and_wider_intervals():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256, 512), controls=10, noise=0.01)
     good = finite_size_scaling(**data)
@@ -161,6 +170,7 @@ def test_curves_that_do_not_collapse_have_a_high_quality_value_and_wider_interva
         assert np.ptp(getattr(bad, name)) > 2 * np.ptp(getattr(good, name))
 
 
+@pytest.mark.slow
 def test_a_size_that_changes_nothing_leaves_nu_star_undetermined():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
     data["value"] = 1 / (1 + np.exp(40 * (data["control"] - 1)))
@@ -171,6 +181,7 @@ def test_a_size_that_changes_nothing_leaves_nu_star_undetermined():
     assert fss.ratio_interval[0] <= 0 <= fss.ratio_interval[1]
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_and_other_seed_same_estimate():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
     one, again, other = (finite_size_scaling(**data, seed=seed) for seed in (3, 3, 4))
@@ -211,12 +222,14 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
 def test_bad_input_is_refused(spoiled, change, message):
     with pytest.raises(InputError, match=message):
         finite_size_scaling(**spoiled(SMALL, change))
 
 
+@pytest.mark.slow
 def test_fewest_measurements_that_are_accepted():
     data = planted(MASTER_CURVES["order parameter"], (64, 128), controls=4, noise=0.01)
     fss = finite_size_scaling(**data)
@@ -224,6 +237,7 @@ def test_fewest_measurements_that_are_accepted():
     assert fss.nu_star_interval[0] <= 2 <= fss.nu_star_interval[1]
 
 
+@pytest.mark.slow
 def test_extreme_units_are_survived():
     data = planted(MASTER_CURVES["order parameter"], (64, 128, 256), controls=8, noise=0.02)
     plain = finite_size_scaling(**data)

@@ -24,6 +24,7 @@ def collapse(seed, known_se=True, fixed=()):
     return joint_collapse(masters, unit, start=start, fixed=fixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known_se", [True, False])
 def test_resampled_parameters_scatter_as_the_estimates_of_new_data_do(known_se):
     runs = 40

@@ -31,6 +31,7 @@ def planted(violation=0.0, noise=0.03, seed=0, sizes=(64, 128, 256, 512, 1024)):
     return {"size": size, "control": control, "observables": noisy, "se": se}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes", [(64, 128, 256, 512, 1024, 2048, 4096), (256, 512, 1024, 2048, 4096), (64, 256, 1024, 4096)]
 )
@@ -51,6 +52,7 @@ def test_curie_weiss_keeps_the_law(curie_weiss, sizes):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("violation", "verdict"), [(0.0, "consistent"), (0.3, "violated"), (-0.3, "violated")])
 def test_planted_law(violation, verdict):
     test = hyperscaling_test(**planted(violation, seed=3))
@@ -79,6 +81,7 @@ def test_planted_law(violation, verdict):
     assert test.correction_exponent is None
 
 
+@pytest.mark.slow
 def test_missing_values_and_units_do_not_matter():
     data = planted(0.3, seed=4)
     plain = hyperscaling_test(**data)
@@ -98,6 +101,7 @@ def test_missing_values_and_units_do_not_matter():
         assert getattr(changed, name) == pytest.approx(getattr(plain, name), rel=2e-2)
 
 
+@pytest.mark.slow
 def test_without_a_specific_heat_nu_star_is_measured_and_nothing_tested(only):
     test = hyperscaling_test(**only(planted(seed=5), "order_parameter", "binder"))
     assert test.verdict == "inconclusive"
@@ -122,11 +126,13 @@ def test_two_sizes_are_too_few():
     assert "too short" in test.reason
 
 
+@pytest.mark.slow
 def test_wide_intervals_are_inconclusive():
     test = hyperscaling_test(**planted(0.3, noise=0.15, sizes=(64, 96, 128), seed=6))
     assert test.verdict == "inconclusive"
 
 
+@pytest.mark.slow
 def test_a_collapse_better_than_its_errors_is_inconclusive():
     data = planted(seed=7)
     data["se"] = {name: 3 * value for name, value in data["se"].items()}
@@ -136,6 +142,7 @@ def test_a_collapse_better_than_its_errors_is_inconclusive():
     assert "better than their standard errors allow" in test.reason
 
 
+@pytest.mark.slow
 def test_a_collapse_that_fails_is_inconclusive():
     data = planted(seed=8)
     data["observables"]["binder"] = data["observables"]["binder"] + 0.2 * np.isin(data["size"], (128, 512))
@@ -145,6 +152,7 @@ def test_a_collapse_that_fails_is_inconclusive():
     assert test.nu_star is None
 
 
+@pytest.mark.slow
 def test_sizes_that_are_no_part_of_the_collapse_are_left_out():
     data = planted(sizes=(32, 64, 128, 256, 512, 1024), seed=9)
     smallest = data["size"] == 32
@@ -165,6 +173,7 @@ def test_no_dependence_on_the_size_is_a_crossover():
     assert (test.order, test.verdict, test.nu_star) == ("crossover", "inconclusive", None)
 
 
+@pytest.mark.slow
 def test_two_phases_keep_the_law_trivially(two_phases, only):
     test = hyperscaling_test(**only(two_phases(), "order_parameter", "binder", "specific_heat"))
     assert test.order == "first-order"
@@ -172,6 +181,7 @@ def test_two_phases_keep_the_law_trivially(two_phases, only):
     assert "trivially" in test.reason
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_as_plain_values():
     data = planted(seed=11)
     one, again, other = (lk.hyperscaling_test(**data, seed=seed) for seed in (3, 3, 4))

@@ -25,6 +25,7 @@ def ramp(exponent):
     return np.clip((X - LOW) / (HIGH - LOW), 0, 1) ** exponent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
 def test_a_planted_onset_is_found_and_covered(exponent):
     found = [read(ramp(exponent), seed) for seed in range(12)]
@@ -36,6 +37,7 @@ def test_a_planted_onset_is_found_and_covered(exponent):
         assert one.exponent == pytest.approx(exponent, rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_logistic_is_smooth_and_its_width_is_found():
     found = read(1 / (1 + np.exp(-(X - (LOW + HIGH) / 2) / 0.3)))
     assert found.form == "smooth"
@@ -45,12 +47,14 @@ def test_a_logistic_is_smooth_and_its_width_is_found():
     assert "one size" in found.reason
 
 
+@pytest.mark.slow
 def test_a_fall_is_read_like_a_rise():
     rise, fall = read(ramp(0.5)), read(-ramp(0.5))
     assert fall.form == rise.form == "power law"
     assert fall.effective_dimension_after - fall.effective_dimension_before == pytest.approx(-10, abs=8 * NOISE)
 
 
+@pytest.mark.slow
 def test_effective_dimensions_are_twice_the_levels_on_both_sides():
     found = read(ramp(1.0))
     for value, error, level in (
@@ -61,6 +65,7 @@ def test_effective_dimensions_are_twice_the_levels_on_both_sides():
         assert abs(value - level) < 4 * error
 
 
+@pytest.mark.slow
 def test_without_errors_the_scatter_serves():
     given, without = read(ramp(0.5)), read(ramp(0.5), llc_se=None)
     assert without.exponent == given.exponent
@@ -68,6 +73,7 @@ def test_without_errors_the_scatter_serves():
     assert without.effective_dimension_before_se > 0
 
 
+@pytest.mark.slow
 def test_the_heat_capacity_shows_two_basins():
     rng = np.random.default_rng(0)
     ess, shape = np.full(len(STEP), 500.0), ramp(1.0)
@@ -83,6 +89,7 @@ def test_the_heat_capacity_shows_two_basins():
     assert "more than one basin" in loud.reason
 
 
+@pytest.mark.slow
 def test_few_checkpoints_have_no_form_but_advice():
     few = read(ramp(1.0), step=STEP, start=200, end=300)
     assert few.form is None
@@ -93,12 +100,14 @@ def test_few_checkpoints_have_no_form_but_advice():
     assert any(" 200, " in line for line in few.needed)
 
 
+@pytest.mark.slow
 def test_what_rests_has_no_exponent():
     still = local_exponents(step=STEP, llc=np.full(len(STEP), 5.0), start=200, end=3000)
     assert still.form is still.exponent is still.critical_step is None
     assert "rests" in still.reason
 
 
+@pytest.mark.slow
 def test_gaps_are_left_out_and_the_result_is_plain():
     llc = 10 + 5 * ramp(1.0)
     llc[::7] = np.nan

@@ -47,10 +47,12 @@ def without(data, *names):
     return data | {"observables": rest}
 
 
+@pytest.mark.slow
 def test_curie_weiss_is_continuous(curie_weiss):
     assert transition_order(**curie_weiss(SIZES, 15)).order == "continuous"
 
 
+@pytest.mark.slow
 def test_two_phases_are_first_order_with_and_without_a_binder_cumulant(two_phases):
     found = transition_order(**two_phases())
     assert found.order == "first-order"
@@ -60,6 +62,7 @@ def test_two_phases_are_first_order_with_and_without_a_binder_cumulant(two_phase
     assert "specific_heat" in found.reason
 
 
+@pytest.mark.slow
 def test_the_bimodality_shows_two_phases_without_a_binder_cumulant(two_phases):
     data = without(two_phases(), "binder", "susceptibility", "specific_heat")
     assert transition_order(**data).order != "first-order"
@@ -82,11 +85,13 @@ def test_a_nu_star_that_is_hardly_known_is_no_sign_of_two_phases(two_phases):
     assert first_order(curves, kappa=1.0, kappa_se=0.2, bimodality=None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [ising_chain(), smooth(0), smooth(1)], ids=["chain", "smooth", "smooth too"])
 def test_no_transition_is_a_crossover(data):
     assert transition_order(**data).order == "crossover"
 
 
+@pytest.mark.slow
 def test_curves_that_do_not_collapse_are_undetermined(curie_weiss):
     data = curie_weiss(SIZES, 15)
     size, control = data["size"], data["control"]

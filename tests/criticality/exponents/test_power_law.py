@@ -20,6 +20,7 @@ def with_noise(value, noise, seed):
     return value + se * np.random.default_rng(seed).standard_normal(len(value)), se
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantity", "exponent", "power"),
     [("order_parameter", 0.125, 0.125), ("order_parameter", 0.5, 0.5), ("susceptibility", 1.75, -1.75)],
@@ -34,6 +35,7 @@ def test_exact_law_gives_exponent_critical_point_and_amplitude(quantity, exponen
     assert law.quality is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "form"), [(0.33, "power"), (0.0, "logarithm"), (-0.4, "cusp")])
 def test_form_of_a_specific_heat(alpha, form):
     singular = -np.log(T) if alpha == 0 else (T**-alpha - 1) / alpha
@@ -45,6 +47,7 @@ def test_form_of_a_specific_heat(alpha, form):
     assert 0.4 < law.quality < 1.9  # 27 degrees of freedom
 
 
+@pytest.mark.slow
 def test_response_to_a_field():
     field = np.geomspace(1e-4, 0.1, 20)
     value, se = with_noise(np.ones(20), 0.01, 2)
@@ -55,6 +58,7 @@ def test_response_to_a_field():
     assert law.critical_point == 0
 
 
+@pytest.mark.slow
 def test_correction_is_found_where_there_is_one():
     bare = 1.3 * T**0.125
     noise, relative = with_noise(np.ones(30), 0.002, 3)
@@ -68,6 +72,7 @@ def test_correction_is_found_where_there_is_one():
     assert low < 0.125 < high  # whichever of the two corrections fits better
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     runs, covered, widths, estimates = 15, np.zeros(2), [], []
     for seed in range(runs):
@@ -85,6 +90,7 @@ def test_intervals_cover_the_truth():
     assert np.median(widths) / (2 * 1.645) < 1.6 * np.std(estimates)
 
 
+@pytest.mark.slow
 def test_what_the_data_do_not_fix_is_undetermined():
     control = np.linspace(1, 2, 12)  # an exponential: steeper and steeper powers from farther and farther away
     value, se = with_noise(np.exp(control), 0.05, 5)
@@ -92,6 +98,7 @@ def test_what_the_data_do_not_fix_is_undetermined():
     assert law.undetermined
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_as_plain_values():
     value, se = with_noise(1.3 * T**0.125, 0.01, 6)
     one, again = (fit_power_law(CONTROL, value, se, quantity="order_parameter", seed=4) for _ in range(2))

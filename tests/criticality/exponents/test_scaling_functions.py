@@ -10,6 +10,8 @@ import pytest
 from llckit.criticality import compare_scaling_functions
 from llckit.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 POINTS = 160
 CRITICAL_POINT, ALPHA = 0.45, 0.7
 NAMES = ("power-law", "exponential", "logistic", "polynomial", "piecewise")
@@ -48,6 +50,7 @@ def comparisons():
     return {form: (data := planted(form), compare_scaling_functions(**data)) for form in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", NAMES)
 def test_the_true_form_is_best_and_reaches_the_noise(comparisons, form):
     _, found = comparisons[form]
@@ -108,6 +111,7 @@ def test_parameters_are_in_the_units_of_the_measurements(comparisons):
             assert fit.parameters_se[name] < 0.35 * abs(truth) + 0.1
 
 
+@pytest.mark.slow
 def test_errors_of_alpha_cover():
     runs = 20
     pulls = []
@@ -121,6 +125,7 @@ def test_errors_of_alpha_cover():
     assert abs(np.mean(pulls)) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", NAMES)
 def test_recovery_without_standard_errors_and_with_a_divergence(form):
     data = planted(form, alpha=-0.5, relative=False, points=240)
@@ -133,6 +138,7 @@ def test_recovery_without_standard_errors_and_with_a_divergence(form):
     assert fit.score == pytest.approx(0.05**2, rel=0.5)
 
 
+@pytest.mark.slow
 def test_what_is_given_is_held():
     data = planted("exponential", points=80)
     given = compare_scaling_functions(**data, critical_point=CRITICAL_POINT, alpha=ALPHA)
@@ -144,6 +150,7 @@ def test_what_is_given_is_held():
     assert given.forms["exponential"].parameters_se["A"] < free.forms["exponential"].parameters_se["A"]
 
 
+@pytest.mark.slow
 def test_a_critical_point_outside_of_the_measurements_is_found():
     data = planted("exponential")
     beyond = data["tau"] > CRITICAL_POINT
@@ -155,6 +162,7 @@ def test_a_critical_point_outside_of_the_measurements_is_found():
     assert fit.critical_point < 0.55
 
 
+@pytest.mark.slow
 def test_alpha_of_zero_leaves_the_critical_point_open():
     found = compare_scaling_functions(**planted("exponential", alpha=0.0, points=80))
     fit = found.forms["exponential"]
@@ -163,6 +171,7 @@ def test_alpha_of_zero_leaves_the_critical_point_open():
     assert fit.critical_point_se > 0.02 or "critical_point" in fit.undetermined
 
 
+@pytest.mark.slow
 def test_a_plane_does_not_tell_polynomial_and_piecewise_apart():
     rng = np.random.default_rng(0)
     data = planted("polynomial")
@@ -172,6 +181,7 @@ def test_a_plane_does_not_tell_polynomial_and_piecewise_apart():
     assert not found.significant
 
 
+@pytest.mark.slow
 def test_controls_that_are_not_positive_exclude_the_power_law():
     data = planted("exponential", points=80)
     data["x1"] = data["x1"] - 3
@@ -182,6 +192,7 @@ def test_controls_that_are_not_positive_exclude_the_power_law():
     assert "g1" not in found.reference
 
 
+@pytest.mark.slow
 def test_units_do_not_matter():
     data = planted("exponential", points=80)
     plain = compare_scaling_functions(**data)
@@ -203,6 +214,7 @@ def test_units_do_not_matter():
     assert other.parameters_se["b2"] == pytest.approx(1e-3 * one.parameters_se["b2"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_and_plain_values():
     data = planted("exponential", points=60)
     one, again, other = (compare_scaling_functions(**data, seed=seed) for seed in (3, 3, 4))

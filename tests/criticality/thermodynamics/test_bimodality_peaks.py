@@ -75,6 +75,7 @@ def found_phases(draw, seed, **how):
     return None if peaks is None else peaks.coexistence()
 
 
+@pytest.mark.slow
 def test_the_order_parameter_alone_shows_two_phases():
     # 20 runs show them in 39 of 40 data sets.
     assert sum(found_phases(drawn_from_two_phases, seed) is not None for seed in range(20)) >= 18
@@ -129,6 +130,7 @@ def coefficient(one, two, three, four):
     return (third**2 / variance**3 + 1) * variance**2 / (four - 4 * one * three + 6 * one**2 * two - 3 * one**4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("states", "order"), [(10, "first-order"), (3, "continuous")])
 def test_potts_models(states, order):
     """One draw of the order parameter from each of 40 independent chains."""
@@ -169,6 +171,7 @@ def test_peaks_off_the_transition_do_not_count():
     assert exact((0.68, 0.92, 0.98), [0.0, 0.3, 0.85, 1.0]).coexistence() is not None
 
 
+@pytest.mark.slow
 def test_a_constant_bimodality_decides_nothing_and_refuses_nothing():
     data = measurements(crossover, 0)
     for value in (0.4, 1.0, np.nan):
@@ -178,6 +181,7 @@ def test_a_constant_bimodality_decides_nothing_and_refuses_nothing():
         assert transition_order(**(data | constant)).order == "crossover"
 
 
+@pytest.mark.slow
 def test_no_exponent_depends_on_the_bimodality():
     data = measurements(drawn_from_curie_weiss, 1, count=100)
     without = {part: {"order_parameter": data[part]["order_parameter"]} for part in ("observables", "se")}

@@ -128,6 +128,7 @@ def test_variation_and_trend_of_constants_and_of_known_curves():
     assert json.loads(json.dumps(nothing.to_dict()))["balanced"] == 0
 
 
+@pytest.mark.slow
 def test_trend_has_its_level_under_noise_and_finds_a_slow_drift():
     fixed = {"noise_coefficient": 0.0, "potential_scale": 0.0}
     runs = 200
@@ -154,6 +155,7 @@ def test_places_where_the_lagrangian_jumps_rank_first():
     assert between.at_transitions == found.at_transitions[:1]
 
 
+@pytest.mark.slow
 def test_random_places_get_uniform_p_values():
     runs = 100
     p_values = []

@@ -118,11 +118,13 @@ def test_chains_that_disagree_have_large_errors():
     assert together.energy_se[0] > 0.9 * np.std([3, 3, 9, 9], ddof=1) / 2  # the spread of the chains' own means
 
 
+@pytest.mark.slow
 def test_false_peaks_are_rare():
     alarms = sum(thermodynamics(LADDER, gamma_draws(2.0, 200, 8, seed)).peak is not None for seed in range(200))
     assert alarms <= 11  # 99.5 % of binomial(200, 2.5 %)
 
 
+@pytest.mark.slow
 def test_two_separate_wells_peak_where_the_closed_form_says():
     wells = Wells()
     truth = peak_of(wells.predicted)
@@ -161,6 +163,7 @@ def test_a_ladder_that_ends_at_the_peak_leaves_the_interval_open():
         assert json.loads(json.dumps(plain))["peak"]["n_beta_interval"][side] is None
 
 
+@pytest.mark.slow
 def test_sampled_one_basin_has_heat_capacity_equal_to_the_llc():
     model = lk.toys.Quadratic(torch.tensor([1.0, 0.5, 2.0, 1.0, 3.0, 0.3]))
     ladder = np.array([300.0, 10_000.0])
@@ -183,6 +186,7 @@ def test_sampled_one_basin_has_heat_capacity_equal_to_the_llc():
     assert (found.heat_capacity_se < 0.2 * found.energy).all()
 
 
+@pytest.mark.slow
 def test_sampled_two_basins_peak_at_the_predicted_scale():
     pit = Pit()
     ladder = np.array([3.0, 5.0, 6.5, 8.0, 9.5])

@@ -23,6 +23,7 @@ def test_two_weights_against_a_grid(toy, flat):
     assert toy.exact(t, gamma) == pytest.approx(float((weight * energy).sum() / weight.sum()), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toy", EXACT, ids=lambda toy: toy.name)
 def test_against_draws_from_the_localization(toy, flat):
     gamma, count = 1.0, 40_000

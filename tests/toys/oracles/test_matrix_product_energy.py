@@ -42,6 +42,7 @@ def test_matrix_products_beyond_float64_are_refused():
             matrix_product_energy(shape, t, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "h", "m"), [(2, 2, 2), (3, 2, 4), (2, 3, 1), (1, 4, 2)])
 @pytest.mark.parametrize(("t", "gamma"), [(5.0, 1.0), (100.0, 3.0)])
 def test_a_matrix_product_is_the_mean_of_a_determinant(n, h, m, t, gamma):

@@ -57,6 +57,7 @@ def test_the_gradient_is_that_of_differences():
         assert float(gradient[i]) == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_exact_energy_tends_to_lambda(name):
     kinks, heights, llc = CASES[name]
@@ -103,6 +104,7 @@ def test_lambda_is_in_the_bracket(name):
     assert llc <= box.upper == len(kinks) + 1 / 2
 
 
+@pytest.mark.slow
 def test_sampling_agrees_with_the_quadrature():
     for name in ("apart", "together"):
         model = ReLUPieces(*CASES[name][:2])

@@ -30,6 +30,7 @@ HOMOGENEOUS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOMOGENEOUS)
 def test_the_energy_of_a_homogeneous_potential_is_gamma(name):
     model, llc = HOMOGENEOUS[name]
@@ -51,11 +52,13 @@ def test_without_a_localization_the_exact_energy_is_lambda_at_every_temperature(
     assert slope == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_product_of_squares_under_a_gaussian():
     t, gamma = 72380.0, 100.0
     assert near(run(Monomial([1, 1]), t, gamma).excess, monomial_energy((1, 1), t, gamma))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 50.0])
 def test_a_quadratic_with_its_localization(gamma):
     h, t = torch.tensor([2.0, 1.0, 0.1]), 100.0
@@ -77,6 +80,7 @@ class NoisyBowl(nn.Module):
         return 0.5 * self.h * self.w.square().sum() + z @ self.w
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stiffness", [0.3, 1.5])
 def test_unadjusted_langevin_on_a_quadratic(stiffness):
     t, gamma = 50.0, 5.0
@@ -89,6 +93,7 @@ def test_unadjusted_langevin_on_a_quadratic(stiffness):
     assert exact - sum(0.5 * t * x / q for x, q in zip((2.0, 1.0), k, strict=True)) > 4 * mcse_mean(excess)
 
 
+@pytest.mark.slow
 def test_paired_minibatches_have_no_noise_where_the_noise_is_additive():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(64, 2, generator=generator, dtype=torch.float64)

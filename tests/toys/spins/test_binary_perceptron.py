@@ -22,6 +22,7 @@ def listed_perceptron(size, samples, seeds):
     return np.mean(found), np.std(found, ddof=1) / np.sqrt(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "samples"), [(5, 4), (6, 9), (7, 3)])
 def test_the_perceptron_agrees_with_a_list_of_students_and_random_teachers(size, samples):
     data = binary_perceptron([size], [samples / size], seeds=1500)
@@ -40,6 +41,7 @@ def test_without_samples_all_students_are_left_and_with_many_only_the_teacher():
     assert np.isnan(data.specific_heat).all()
 
 
+@pytest.mark.slow
 def test_the_perceptrons_overlap_rises_through_its_transition():
     """At α = 1.245 students at a distance and the teacher have the same weight; both sides are seen at N = 15."""
     data = binary_perceptron([15], [0.5, 0.9, 1.3, 1.7, 2.1], seeds=60)

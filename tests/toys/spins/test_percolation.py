@@ -41,6 +41,7 @@ def enumerated(p):
     return totals[0], totals[1] / 9, 1 - totals[2] / (3 * totals[1] ** 2)
 
 
+@pytest.mark.slow
 def test_percolation_agrees_with_all_configurations_of_a_small_lattice():
     occupations = [0.2, 0.45, 0.6, 0.8]
     data = percolation([3], occupations, samples=1000)
@@ -60,6 +61,7 @@ def test_a_full_lattice_is_one_cluster():
     assert np.isnan(data.energy_se).all()
 
 
+@pytest.mark.slow
 def test_cumulants_of_two_lengths_cross_at_the_critical_point():
     small, large = (percolation([length], [0.55, SITE_CRITICAL, 0.64], samples=100) for length in (16, 48))
     gap = large.binder - small.binder
@@ -69,6 +71,7 @@ def test_cumulants_of_two_lengths_cross_at_the_critical_point():
     assert abs(gap[1]) < 0.05 * abs(gap[0])
 
 
+@pytest.mark.slow
 def test_the_largest_cluster_has_its_fractal_dimension():
     """max s/N ~ L^{−5/48} at p_c."""
     data = percolation([12, 48], [SITE_CRITICAL], samples=250)

@@ -46,6 +46,7 @@ def enumerated_potts(averaged, all_states):
     return enumerate_states
 
 
+@pytest.mark.slow
 def test_ising_agrees_with_all_states_of_a_small_lattice(enumerated_ising, scores):
     temperatures = np.linspace(1.5, 4.0, 30)
     data, exact = ising([4], temperatures, sweeps=800), enumerated_ising(temperatures)
@@ -55,6 +56,7 @@ def test_ising_agrees_with_all_states_of_a_small_lattice(enumerated_ising, score
     assert ((low < (z**2).sum(axis=1)) & ((z**2).sum(axis=1) < high)).all()  # errors neither too small nor too large
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [3, 4])
 def test_potts_agrees_with_all_states_of_a_small_lattice(enumerated_potts, scores, states):
     temperatures = np.linspace(0.6, 1.6, 6)
@@ -94,6 +96,7 @@ def test_kaufman_agrees_with_all_states_and_tends_to_onsager(enumerated_ising):
     np.testing.assert_allclose(gaps, gaps[-1], rtol=1e-2)  # Ferdinand and Fisher: −√2 and a correction in 1/L
 
 
+@pytest.mark.slow
 def test_ising_of_length_32_agrees_with_the_exact_energy_and_specific_heat():
     temperatures = ISING_CRITICAL * np.array([0.97, 1, 1.03])
     data = ising([32], temperatures, sweeps=250)
@@ -119,6 +122,7 @@ def test_a_size_does_not_depend_on_the_others():
         np.testing.assert_array_equal(one, both[2:])
 
 
+@pytest.mark.slow
 def test_first_order_runs_too_short_to_tunnel_have_large_errors():
     """With both phases present at T_c, the error of the mean over the starts is at least that of their two values."""
     stuck = potts([32], 10, [potts_critical(10)], sweeps=10, replicas=16)
@@ -127,6 +131,7 @@ def test_first_order_runs_too_short_to_tunnel_have_large_errors():
     assert free.order_parameter_se[0] < 0.02
 
 
+@pytest.mark.slow
 def test_the_cumulant_of_ten_states_turns_negative():
     data = potts([6], 10, [0.76], sweeps=600)
     assert data.binder[0] < -5 * data.binder_se[0]

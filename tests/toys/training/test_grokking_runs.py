@@ -29,6 +29,7 @@ def test_runs_beyond_one_block_keep_their_order():
         np.testing.assert_allclose(column[19:20], single, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_more_data_lead_from_memory_to_the_rule():
     runs = grokking_runs(23, [0.3, 0.85], [0, 1], steps=800)
     assert (runs.train_accuracy == 1).all()

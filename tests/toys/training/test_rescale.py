@@ -50,6 +50,7 @@ def test_parameter_groups_are_what_sgd_takes():
         torch.testing.assert_close(parameter.detach(), before[name] - 0.1 * new.learning_rates[name] * parameter.grad)
 
 
+@pytest.mark.slow
 def test_the_first_layer_of_a_wide_net_moves_by_the_same_share_at_any_depth():
     """Four layers with tanh: also there ‖Δh‖ ~ n^r in every hidden layer, after one step."""
     inputs = torch.randn(5, 4)

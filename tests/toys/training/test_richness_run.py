@@ -19,6 +19,7 @@ def final_loss(run, model, batch):
         return float(run.task.loss_fn(model, batch).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("richness", [0, 0.25, 0.5])
 def test_hidden_updates_go_as_n_to_the_r(trained, richness):
     """16 outputs average over the initial net, which at r = 0 is of the size of the target."""
@@ -30,6 +31,7 @@ def test_hidden_updates_go_as_n_to_the_r(trained, richness):
     assert np.abs(slopes - richness).max() < 0.05
 
 
+@pytest.mark.slow
 def test_all_widths_learn_the_same_task_to_the_end(trained):
     tasks = [richness_run(n, r, seed=s).task.samples.first(99) for n, r, s in ((8, 0, 0), (32, 0.5, 3))]
     for first, second in zip(*tasks, strict=True):
@@ -49,6 +51,7 @@ def test_a_run_is_recorded_with_its_updates(tmp_path):
     assert 0 < updates[1] < updates[2]
 
 
+@pytest.mark.slow
 def test_the_lambda_of_the_linear_net_does_not_know_r(trained):
     """Half the weights of the map it learns, 2 · outputs, by the bracket's lower end at a trained net."""
     for richness in (0, 0.5):

@@ -14,6 +14,7 @@ def record(run, tmp_path, steps):
     return store
 
 
+@pytest.mark.slow
 def test_the_staircase_rises_when_it_should(tmp_path):
     run = lk.toys.staircase()
     steps = list(range(0, run.last_step + 1, 10))
@@ -26,6 +27,7 @@ def test_the_staircase_rises_when_it_should(tmp_path):
     assert store.metadata(run.last_step)["loss"] < 1e-6
 
 
+@pytest.mark.slow
 def test_modular_addition_groks(tmp_path):
     run = lk.toys.modular_addition()
     assert run.task.dim == 6920
@@ -36,6 +38,7 @@ def test_modular_addition_groks(tmp_path):
     assert store.metadata(1500)["test_accuracy"] > 0.95
 
 
+@pytest.mark.slow
 def test_digits_are_learned_and_a_run_depends_on_its_seed_alone(tmp_path):
     run = lk.toys.digits(seed=1)._replace(last_step=200)
     torch.manual_seed(5)
