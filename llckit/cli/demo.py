@@ -14,6 +14,7 @@ from llckit.cli.arguments import Commands
 from llckit.cli.tables import print_transitions
 from llckit.errors import InputError
 from llckit.llc import LLCCurve, WorkerPool, estimate_curve
+from llckit.llc.estimate_curve import CURVE_REL_TOL
 from llckit.plotting import plot_curve, save_figure
 from llckit.posterior import Task, behavioral_task, load_task
 from llckit.report import write_report
@@ -33,22 +34,18 @@ class _Demo(NamedTuple):
     behavioral: bool
     title: str
     schedule: Callable[[int], list[int]] = lambda last_step: mixed_schedule(last_step, 40)
-    num_chains: int = 4
-    num_draws: int = 200
+    rel_tol: float = CURVE_REL_TOL
 
 
 def _late_steps(last_step: int) -> list[int]:
     return [step for step in log_schedule(last_step, 120) if step >= last_step // 50]
 
 
-# Somebody waits for these, so they take fewer draws than the defaults; error bars are one or two percent.
 DEMOS = {
     "grokking": _Demo(modular_addition, False, "Grokking: addition modulo 43"),
     "digits": _Demo(digits, True, "Handwritten digits (behavioral LLC)"),
     # Its stages come late, and each changes λ̂ by a tenth only. They need sharper estimates, cheap for so small a net.
-    "staircase": _Demo(
-        staircase, True, "A linear net learning four modes (behavioral LLC)", _late_steps, num_chains=24, num_draws=150
-    ),
+    "staircase": _Demo(staircase, True, "A linear net learning four modes (behavioral LLC)", _late_steps, rel_tol=0.01),
 }
 WORKERS = 2
 
@@ -90,7 +87,7 @@ def demo(arguments: Namespace) -> int:
     task = load_task(f"{__file__}:{arguments.name}_task")
     task = behavioral_task(task) if chosen.behavioral else task
     with WorkerPool(WORKERS) as pool:
-        curve = estimate_curve(store, task, num_chains=chosen.num_chains, num_draws=chosen.num_draws, executor=pool)
+        curve = estimate_curve(store, task, rel_tol=chosen.rel_tol, executor=pool)
     _write_results(out, curve, chosen.title)
     return 0
 
