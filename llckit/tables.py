@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.files import write_new_file
 
-__all__ = ["read_table", "table_column", "write_table"]
+__all__ = ["read_table", "table_column", "table_words", "write_table"]
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
@@ -27,17 +28,38 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
         The names of the columns, and one dictionary per row.
 
     Raises:
-        InputError: The file is missing, or is not a table of comma-separated values.
+        InputError: The file is missing or no table of comma-separated values, a name comes twice, or a line has more
+            or fewer cells than there are names.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
-            return names, list(reader)
+            lines = [(number, cells) for number, cells in _numbered(csv.reader(file, skipinitialspace=True)) if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
         raise InputError(f"{path} cannot be read: {reason}") from error
+    names = [name.strip() for name in lines[0][1]] if lines else []
+    _check_names(path, names)
+    for number, cells in lines[1:]:
+        if len(cells) != len(names):
+            raise InputError(
+                f"{path}, line {number} has {len(cells)} cells; expected {len(names)}, one for each of "
+                f"{', '.join(names)}; write numbers with a point, 0.5, as commas separate cells"
+            )
+    return names, [dict(zip(names, cells, strict=True)) for _, cells in lines[1:]]
+
+
+def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    for cells in reader:
+        yield reader.line_num, cells  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise InputError(f"{path} has {Counter(names)[twice[0]]} columns {twice[0]}; expected every name once")
+    for sign, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and sign in names[0]:
+            raise InputError(f"{path} separates its columns by {word}; expected commas")
 
 
 def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
@@ -55,6 +77,33 @@ def table_column(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]
         InputError: A cell is not a number.
     """
     return np.array([_number(row[name], path, line, name) for line, row in enumerate(rows, 2)])
+
+
+def table_words(
+    path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]], name: str, words: Sequence[str]
+) -> list[str]:
+    """One column of what `read_table` read, of which every cell holds one of some words.
+
+    Args:
+        path: The file the rows came from, for the message.
+        rows: The rows.
+        name: Name of the column.
+        words: Those that are known; case and spaces around them do not matter.
+
+    Returns:
+        One of the words for each row; none if all cells are empty.
+
+    Raises:
+        InputError: A cell holds another word, or nothing where others hold something.
+    """
+    known = {word.casefold(): word for word in words}
+    cells = [" ".join(row[name].split()) for row in rows]
+    if not any(cells):
+        return []
+    for line, cell in enumerate(cells, 2):
+        if cell.casefold() not in known:
+            raise InputError(f"{path}, line {line}: column {name} holds {cell!r}; expected one of {', '.join(words)}")
+    return [known[cell.casefold()] for cell in cells]
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
@@ -80,11 +129,11 @@ def _cell(value: object) -> object:
     return value
 
 
-def _number(cell: str | None, path: object, line: int, name: str) -> float:
-    text = (cell or "").strip()
+def _number(cell: str, path: object, line: int, name: str) -> float:
+    text = cell.strip()
     if not text:
         return math.nan
     try:
-        return float(text)
+        return float(text.replace("_", "?"))  # Python would read 1_5 as 15
     except ValueError:
         raise InputError(f"{path}, line {line}: column {name} holds {text!r}; expected a number") from None

@@ -11,7 +11,7 @@ from llckit.checks import check_bool, check_instance, check_integer, check_numbe
 from llckit.environment import environment
 from llckit.errors import InputError
 from llckit.files import check_new_file, check_path, replace_file, write_new_file
-from llckit.tables import read_table, table_column, write_table
+from llckit.tables import read_table, table_column, table_words, write_table
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), torch.tensor(3)])
@@ -114,6 +114,48 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
     for name, reason in (("missing.csv", "No such file"), ("picture.csv", "not a text file")):
         with pytest.raises(InputError, match=rf"{name} cannot be read: {reason}"):
             read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "step,loss\n1,0,5\n",
+            "line 2 has 3 cells; expected 2, one for each of step, loss; write numbers with",
+        ),
+        ("step,loss\n1,2\n\n3\n", "line 4 has 1 cells; expected 2"),
+        ("step,loss,loss\n1,2,3\n", "has 2 columns loss; expected every name once"),
+        ("step;loss\n1;0,5\n", "separates its columns by semicolons; expected commas"),
+        ("step\tloss\n1\t0.5\n", "separates its columns by tabs; expected commas"),
+    ],
+)
+def test_a_table_that_would_be_read_as_another_is_refused(tmp_path, text, message):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError) as error:
+        read_table(tmp_path / "table.csv")
+    assert message in str(error.value)
+
+
+def test_two_columns_without_a_name_do_no_harm(tmp_path):
+    (tmp_path / "table.csv").write_text(",step,\n0,1,a\n")
+    names, rows = read_table(tmp_path / "table.csv")
+    assert names == ["", "step", ""]
+    assert rows[0]["step"] == "1"
+
+
+def test_cells_are_one_of_some_words(tmp_path):
+    rows = [{"kind": " Not  a minimum"}, {"kind": "fine "}]
+    assert table_words("t.csv", rows, "kind", ["fine", "not a minimum"]) == ["not a minimum", "fine"]
+    assert table_words("t.csv", [{"kind": " "}] * 2, "kind", ["fine"]) == []
+    for rest in ("fin", ""):
+        with pytest.raises(InputError, match=rf"t\.csv, line 3: column kind holds '{rest}'; expected one of fine$"):
+            table_words("t.csv", [{"kind": "fine"}, {"kind": rest}], "kind", ["fine"])
+
+
+@pytest.mark.parametrize("cell", ["1_5", "1e_5", "0x1f", "1 5", "1.5.2"])
+def test_what_looks_like_no_number_is_none(cell):
+    with pytest.raises(InputError, match=r"column a holds .*; expected a number"):
+        table_column("t.csv", [{"a": cell}], "a")
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path):

@@ -70,13 +70,16 @@ def _read_runs(path: str) -> dict[str, np.ndarray]:
     missing = [name for name in ("size", "control") if name not in names]
     if missing or not any(name in names for name in OBSERVABLES):
         raise InputError(f"{path} has columns {', '.join(names) or 'of no name'}; expected {expected}")
+    known = ["size", "control", *OBSERVABLES, *(f"{name}_se" for name in OBSERVABLES)]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"{path} has a column {unknown[0]}; expected {expected}; leave out what is something else")
     orphans = [name for name in names if name.endswith("_se") and name.removesuffix("_se") not in names]
     if orphans:
         raise InputError(f"{path} has {orphans[0]} without {orphans[0].removesuffix('_se')}; expected {expected}")
     if not rows:
         raise InputError(f"{path} has a header but no rows")
-    known = ["size", "control", *OBSERVABLES, *(f"{name}_se" for name in OBSERVABLES)]
-    return {name: table_column(path, rows, name) for name in names if name in known}
+    return {name: table_column(path, rows, name) for name in names}
 
 
 def _print_test(test: HyperscalingTest) -> None:

@@ -13,13 +13,15 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.llc.llc_estimate import LLCEstimate
 from llckit.llc.outcome import Outcome
-from llckit.tables import read_table, table_column, write_table
+from llckit.tables import read_table, table_column, table_words, write_table
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = (
     "grad_norm", "llc_variance", "rhat", "ess", "n_beta", "localization", "bracket_lower", "bracket_upper"
 )  # fmt: skip
+LOSS_KINDS = ("task", "behavioral")
 RECORDED = "recorded_"  # before the names of what was saved with the checkpoints
+SAME = 1e-6  # relative difference of scales that are the same
 CHAIN = re.compile(r"llc_chain_(\d+)$")
 
 
@@ -41,7 +43,7 @@ class LLCCurve:
             where a checkpoint has none.
 
     Raises:
-        InputError: Columns of different lengths, or steps that are not ascending integers >= 0.
+        InputError: Columns of different lengths, several scales, or steps that are not ascending integers >= 0.
     """
 
     step: np.ndarray
@@ -61,6 +63,14 @@ class LLCCurve:
             raise InputError(f"columns have different lengths: {lengths}")
         if not len(self.step):
             raise InputError("the curve has no checkpoints")
+        for name in ("n_beta", "localization"):
+            given = np.asarray(self.details.get(name, ()))
+            given = given[np.isfinite(given)]
+            if len(given) and given.max() > given.min() * (1 + SAME):
+                raise InputError(
+                    f"{name} takes values from {given.min():.5g} to {given.max():.5g}; expected one for all, "
+                    "since λ̂ of checkpoints at several scales is no one curve"
+                )
         gaps = np.diff(self.step)
         if self.step[0] < 0 or (gaps <= 0).any():
             at = int(np.argmax(gaps <= 0)) + 1 if (gaps <= 0).any() else 0
@@ -156,7 +166,8 @@ class LLCCurve:
             The curve.
 
         Raises:
-            InputError: No such file, a column missing, a cell that is no number, or steps not ascending.
+            InputError: No such file, a column missing, a cell that is no number or an unknown word, several scales or
+                kinds of loss, or steps not ascending.
         """
         return cls.from_rows(path, *read_table(path))
 
@@ -191,9 +202,12 @@ class LLCCurve:
         if not (np.abs(step) < 2**53).all() or (step != np.round(step)).any():
             raise InputError(f"{path}: column step holds values that are not integers, or too large for one")
         chains = sorted((name for name in names if CHAIN.match(name)), key=lambda name: int(name.rsplit("_", 1)[1]))
-        outcome = None
-        if "outcome" in names and {row["outcome"] for row in rows} <= {o.value for o in Outcome}:
-            outcome = tuple(Outcome(row["outcome"]) for row in rows)
+        words = table_words(path, rows, "outcome", [o.value for o in Outcome]) if "outcome" in names else []
+        kinds = table_words(path, rows, "loss_kind", LOSS_KINDS) if "loss_kind" in names else []
+        if len({*kinds}) > 1:
+            raise InputError(
+                f"{path}: column loss_kind holds both {' and '.join(LOSS_KINDS)}; expected one curve a file"
+            )
         try:
             return cls(
                 step=step.astype(np.int64),
@@ -202,8 +216,8 @@ class LLCCurve:
                 mcse=numbers("llc_se") if "llc_se" in names else None,
                 llc_per_chain=np.stack([numbers(name) for name in chains], axis=1) if chains else None,
                 details={name: numbers(name) for name in NUMBERS if name in names},
-                outcome=outcome,
-                behavioral=rows[0].get("loss_kind") == "behavioral",
+                outcome=tuple(map(Outcome, words)) or None,
+                behavioral="behavioral" in kinds,
                 recorded={name.removeprefix(RECORDED): numbers(name) for name in names if name.startswith(RECORDED)},
             )
         except InputError as error:

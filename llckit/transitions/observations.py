@@ -84,8 +84,11 @@ class Observations:
             )
         if observables is None:
             recorded = getattr(curve, "recorded", None) or {}
-            # The loss that the run recorded is a rougher copy of the curve's own.
-            observables = {name: column for name, column in recorded.items() if name != "loss"}
+            # The loss that the run recorded is a rougher copy of the curve's own. What is infinite at a step, such as a
+            # gradient that overflowed in half precision, is a gap beside the curve and no fault of it.
+            observables = {
+                name: np.where(np.isinf(column), np.nan, column) for name, column in recorded.items() if name != "loss"
+            }
         return cls.from_arrays(
             curve.step,
             getattr(curve, "loss", None),

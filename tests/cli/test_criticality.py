@@ -79,6 +79,10 @@ def test_a_bimodality_tells_two_phases(tmp_path, capsys):
     [
         ({"size": [1], "binder": [1]}, "has columns size, binder; expected size, control and any of"),
         ({"size": [1], "control": [1]}, "expected size, control and any of order_parameter"),
+        (
+            {"size": [1], "control": [1], "binder": [1], "suseptibility": [1]},
+            "has a column suseptibility; expected",
+        ),
         ({"size": [1], "control": [1], "binder": ["x"]}, "line 2: column binder holds 'x'"),
         ({"size": [1], "control": [1], "binder": [1], "susceptibility_se": [1]}, "susceptibility_se without"),
         ({"size": [], "control": [], "binder": []}, "has a header but no rows"),

@@ -49,6 +49,14 @@ def test_a_foreign_csv_needs_three_columns_only(tmp_path):
     assert found.outcome is None
 
 
+def test_words_are_read_as_spreadsheets_leave_them(tmp_path):
+    rows = ("0,1,2,converged ,Task", "1,1,2, NOT A LOCAL MINIMUM,task", "2,1,2,converged,task")
+    (tmp_path / "c.csv").write_text("\n".join(["step,loss,llc,outcome,loss_kind", *rows]))
+    found = lk.LLCCurve.from_csv(tmp_path / "c.csv")
+    assert found.is_minimum.tolist() == [True, False, True]
+    assert not found.behavioral
+
+
 def test_more_than_ten_chains_keep_their_order(tmp_path):
     columns = ",".join(f"llc_chain_{c}" for c in range(12))
     (tmp_path / "c.csv").write_text(f"step,loss,llc,{columns}\n0,1,2,{','.join(map(str, range(12)))}\n")
@@ -65,6 +73,14 @@ def test_more_than_ten_chains_keep_their_order(tmp_path):
         ("step,loss,llc\n5,1,2\n3,1,2\n", "step 3"),
         ("step,loss,llc\n-5,1,2\n3,1,2\n", "step -5"),
         ("step,loss,llc\n0.5,1,2\n", "not integers"),
+        ("step,loss,llc,n_beta\n0,1,2,20\n1,1,2,21\n", "n_beta takes values from 20 to 21; expected one for all"),
+        ("step,loss,llc,localization\n0,1,2,1\n1,1,2,\n2,1,2,3\n", "localization takes values from 1 to 3"),
+        ("step,loss,llc,loss_kind\n0,1,2,task\n1,1,2,behavioral\n", "loss_kind holds both task and behavioral"),
+        ("step,loss,llc,loss_kind\n0,1,2,training\n", "column loss_kind holds 'training'; expected one of"),
+        (
+            "step,loss,llc,outcome\n0,1,2,converged\n1,1,2,fine\n",
+            "line 3: column outcome holds 'fine'; expected one",
+        ),
         ("step,loss,llc\n,1,2\n", "not integers"),
         ("step,loss,llc\n0,one,2\n", "line 2: column loss holds 'one'"),
         ("\x00\x01", "no column"),

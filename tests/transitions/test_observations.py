@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from llckit.errors import InputError
+from llckit.llc import LLCCurve
 from llckit.transitions import detect_transitions
+from llckit.transitions.observations import Observations
 
 
 def arrays(**changes):
@@ -95,3 +97,14 @@ def test_standard_errors_of_failed_estimates_may_be_missing():
     assert np.isfinite(found.llc_interval).all()
     unknown = detect_transitions(**arrays(llc_se=np.full(12, np.nan)))
     assert np.isfinite(unknown.llc_interval).all()
+
+
+def test_what_a_run_recorded_may_be_infinite_at_a_step():
+    recorded = {"grad_norm": np.where(np.arange(12) == 3, np.inf, 1.0), "accuracy": np.linspace(0, 1, 12)}
+    steps = np.arange(12) * 10
+    curve = LLCCurve(steps, np.linspace(2, 1, 12), np.linspace(1, 2, 12), None, None, {}, recorded=recorded)
+    others = Observations.from_curve(curve, None).others
+    assert np.isnan(others["grad_norm"]).nonzero()[0].tolist() == [3]
+    assert others["accuracy"].tolist() == recorded["accuracy"].tolist()
+    with pytest.raises(InputError, match="grad_norm holds an infinite value"):
+        Observations.from_curve(curve, recorded)
