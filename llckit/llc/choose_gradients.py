@@ -100,8 +100,8 @@ def choose_gradients(task: Task, checkpoint: Checkpoint, scale: Scale, settings:
 
 def _natural_size(checkpoint: Checkpoint) -> int:
     """As many samples as a call computes in the time that it takes anyway, a power of two."""
-    call, sample = checkpoint.price
-    size = 2 ** round(math.log2(call / max(1.0, sample)))
+    price = checkpoint.price
+    size = 2 ** round(math.log2((price.call + price.row) / max(1.0, price.sample)))
     return min(max(SMALLEST, size), LARGEST)
 
 

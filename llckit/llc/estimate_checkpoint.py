@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -76,6 +77,7 @@ class CheckpointChains:
         self._loss, self._grad_norm = user.loss, float(user.loss_grad.double().norm())  # refuses one that is not finite
         self._seed, self._depth = settings.seed, math.nan
         self._bounds: Bounds | None = None
+        self._has_looked = False
         posterior = LocalPosterior(self._sampled, n_beta=scale.n_beta, localization=scale.localization, rows=self._rows)
         asked = settings.sampler
         self._sampler = asked if isinstance(asked, Sampler) else gradients.sampler(task, posterior, start)
@@ -104,14 +106,24 @@ class CheckpointChains:
 
         Returns:
             The estimate.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed where that is not allowed, or before there were draws.
         """
         scale, dim = self._scale, self._checkpoint.dim
-        spent = self._sampling.grad_evals
-        operations, least = self.operations, self._gradients.least
-        stopping = settings.stopping_for(operations, least, spent)
-        trace = self._sampling.until(stopping, f"sampling, {settings.budget.forecast(operations, least)}")
+        sampling, operations = self._sampling, self.operations
+        stopping = settings.stopping_for(operations, self._gradients.least(sampling.warm_up), sampling.grad_evals)
+        forecast = settings.budget.forecast(operations * (stopping.max_grad_evals - sampling.grad_evals))
+        trace = sampling.until(stopping, f"sampling, {forecast}")
         statistics = Statistics.from_trace(trace, scale.localization, dim)
-        depth, bounds = self._around(trace)
+        if not trace.is_interrupted:
+            try:
+                self._look_around(trace)
+            except KeyboardInterrupt:
+                if not settings.may_be_interrupted:
+                    raise
+                trace = dataclasses.replace(trace, is_interrupted=True)
+        depth, bounds = self._depth, self._bounds
         outcome = judge(statistics, trace, dim=dim, is_exact=self._sampler.is_exact, bounds=bounds)
         return LLCEstimate(
             **statistics.shown(),
@@ -138,20 +150,18 @@ class CheckpointChains:
             bracket_margin=None if bounds is None else bounds.margin,
         )
 
-    def _around(self, trace: Trace) -> tuple[float, Bounds | None]:
+    def _look_around(self, trace: Trace) -> None:
         """How far below w* the loss goes, and between which bounds λ lies, where that is cheap beside the sampling."""
-        if trace.is_interrupted:
-            return math.nan, None
         sampled, gradients = self._sampled, self._gradients
         cost = self._rows * trace.grad_evals * (gradients.batch_size or sampled.samples.n)
         has_bounds = gradients.takes_all and is_affordable(sampled, cost)
-        if self._bounds is None and has_bounds:
+        if has_bounds and not self._has_looked:
             self._depth = _depth(sampled, self._scale, math.inf)
             at_scale = {"n_beta": self._scale.n_beta, "localization": self._scale.localization}
             self._bounds = find_bounds(self._task, sampled, depth=self._depth, **at_scale)
+            self._has_looked = True
         elif math.isnan(self._depth):
             self._depth = _depth(sampled, self._scale, SHARE * cost)
-        return self._depth, self._bounds
 
 
 def _depth(checkpoint: Checkpoint, scale: Scale, most: float) -> float:

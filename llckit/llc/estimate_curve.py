@@ -13,13 +13,15 @@ from tqdm import tqdm
 from llckit.environment import is_interactive
 from llckit.errors import InputError
 from llckit.llc.cache import Cache, describe, fingerprint, make_key
+from llckit.llc.cost import MODEST
 from llckit.llc.curve import LLCCurve
 from llckit.llc.estimate_checkpoint import estimate_checkpoint
 from llckit.llc.jobs import Job, check_sendable, finish
 from llckit.llc.llc_estimate import LLCEstimate
+from llckit.llc.outcome import Outcome
 from llckit.llc.scale import check_ladder, check_scale, choose_scale
 from llckit.llc.scale_of_run import RunChoice, choose_for_run
-from llckit.llc.settings import Budget, Settings
+from llckit.llc.settings import SPEED, Budget, Settings
 from llckit.llc.spectrogram import Spectrogram
 from llckit.llc.start_from import start_from
 from llckit.posterior import Task, steady_threads
@@ -111,7 +113,7 @@ def estimate_curve(
         num_draws: Draws per chain.
         num_burnin: Warm-up steps.
         rel_tol: Relative standard error to reach.
-        max_grad_evals: Gradients per chain and checkpoint after which sampling ends.
+        max_grad_evals: Gradients per chain and checkpoint, and of the choice, after which sampling ends.
         max_seconds: Seconds after which the call ends. The choice of what was left open takes a quarter at most and is
             kept; checkpoints share the rest equally.
         batch_size: Samples per gradient.
@@ -158,7 +160,7 @@ def estimate_curve(
             known = _recognise(store, task, chosen, progress)
             if ladder is not None and localization is None:
                 last = task.checkpoint(store.load(store.steps[-1]))
-                localization = choose_scale(last, task.n).localization
+                localization = choose_scale(last, task.n, operations=settings.budget.affordable).localization
         run = _Run(store, task, known, cache, settings, executor, progress)
         if ladder is None:
             return run.curve(one, localization, may_be_partial=True)
@@ -219,7 +221,7 @@ class _Run(NamedTuple):
         try:
             for step, key in keys.items():
                 estimate = cache.estimate(key)
-                if estimate is not None and not (estimate.how_found.is_cut and settings.budget.is_open):
+                if estimate is not None and not self._has_more_time(estimate, len(keys)):
                     done[step] = estimate
                     bar.update()
             missing = [step for step in keys if step not in done]
@@ -238,6 +240,14 @@ class _Run(NamedTuple):
             cache.put(name, {"settings": described, "keys": earlier | {str(step): keys[step] for step in done}})
         there = [step for step in keys if step in done]
         return LLCCurve.from_estimates(there, [done[step] for step in there], [store.metadata(step) for step in there])
+
+    def _has_more_time(self, estimate: LLCEstimate, checkpoints: int) -> bool:
+        """Whether a kept estimate that ended before its error was reached had less time than there is now."""
+        budget = self.settings.budget
+        if estimate.how_found.is_cut or budget.is_open:
+            return estimate.how_found.is_cut and budget.is_open
+        is_short = estimate.outcome in (Outcome.BUDGET_EXHAUSTED, Outcome.NOT_MIXED)
+        return is_short and budget.max_grad_evals is None and SPEED * budget.seconds_left > 2 * MODEST * checkpoints
 
     def _keys(self, described: dict[str, Any], anchors: dict[int, int]) -> dict[int, str]:
         """The key of each checkpoint's estimate; that of its anchor is part of a follower's."""

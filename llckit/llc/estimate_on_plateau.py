@@ -33,7 +33,6 @@ from llckit.llc.start_from import start_from
 from llckit.llc.statistics import is_precise
 from llckit.posterior import Checkpoint, Observable, Task
 
-MORE = 0.25  # times the first estimate's gradients have to be left for one that is there to be made more precise
 DEAREST = 3  # times as many gradients as the first estimate took: a rung that needs more ends its ladder
 
 
@@ -181,7 +180,12 @@ class _Search:
     def _more(self, estimate: LLCEstimate) -> LLCEstimate:
         """The same with the error that was asked for."""
         chains = next(chains for found, chains in self._made if found is estimate)
-        found = chains.estimate(dataclasses.replace(self._asked, budget=self._budget))
+        try:
+            found = chains.estimate(dataclasses.replace(self._asked, budget=self._budget))
+        except KeyboardInterrupt:
+            if not self._asked.may_be_interrupted:
+                raise
+            return estimate
         self._count(found, found.grad_evals_total - estimate.grad_evals_total)
         return found
 
@@ -260,9 +264,8 @@ class _Search:
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         asked = self._asked
         is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.allows(MORE):
-            again = self._more(estimate)
-            estimate = again if again.outcome.trusted and again.mcse < estimate.mcse else estimate
+        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.allows(0):
+            estimate = self._more(estimate)
             is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
         outcome = estimate.outcome
         if asked.num_draws is None and outcome in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED):

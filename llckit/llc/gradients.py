@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from llckit.posterior import Checkpoint, Guide, LocalPosterior, Task
-from llckit.sampling import PairedMinibatches, Sampler, Start, baoab, hmc
+from llckit.sampling import Sampler, Start, baoab, hmc
 
-FEWEST, LEAST = 200, 1000  # gradients per chain; the second is for Langevin dynamics that would warm up for longer
+WHOLE = 0.07  # gradients of all samples for each of a guide: forward passes at the ends of 6 leapfrogs, or so
+FEWEST = 200  # gradients per chain that an estimate takes
+LONGEST = 1500  # gradients of a warm-up that a modest budget allows to Langevin dynamics
 
 
 class Cause(enum.Enum):
@@ -52,7 +54,7 @@ class GradientsReason:
             case Cause.OTHER_MINIMUM:
                 return f"since the minimum of a fixed subset lies {self.shift:.3g} below w*"
             case Cause.TOO_LARGE:
-                return "since what is exact would cost far more"
+                return "since what is exact would cost more"
             case Cause.EARLIER:
                 return self.text
 
@@ -115,10 +117,9 @@ class Gradients(ABC):
         """Steps of the warm-up that they ask for; None leaves it to the sampler."""
         return None
 
-    @property
-    def least(self) -> int:
+    def least(self, warm_up: int) -> int:
         """Gradients per chain that a budget leaves in any case if none were given: there is no estimate from fewer."""
-        return FEWEST if self.num_burnin is None else max(FEWEST, min(LEAST, 2 * self.num_burnin))
+        return max(FEWEST, 2 * min(warm_up, LONGEST) if self.num_burnin is not None else 2 * warm_up)
 
     @property
     def allows_search(self) -> bool:
@@ -238,11 +239,6 @@ class Minibatches(Gradients):
         return self.warm_up
 
     @property
-    def least(self) -> int:
-        """Gradients per chain that a budget leaves in any case, unless it was given; a step in pairs takes several."""
-        return super().least * (PairedMinibatches.cost(self.has_control) if self.warm_up is not None else 1)
-
-    @property
     def allows_search(self) -> bool:
         """Never: minibatches are taken where all samples are too dear even once."""
         return False
@@ -275,6 +271,11 @@ class Guided(Gradients):
     def batch_size(self) -> int:
         """Samples of a minibatch."""
         return self.size
+
+    def operations(self, checkpoint: Checkpoint, chains: int) -> float:
+        """Operations of one gradient in all chains, and its share of the energies and the virial of all samples."""
+        whole = checkpoint.gradient_operations(checkpoint.samples.n, chains)
+        return super().operations(checkpoint, chains) + WHOLE * whole
 
     def sampler(self, task: Task, posterior: LocalPosterior, start: Start | None) -> Sampler:
         """Hamiltonian Monte Carlo with a `Guide` of this posterior."""

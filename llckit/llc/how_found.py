@@ -40,7 +40,7 @@ class HowFound:
         seed: Seed of all randomness.
         behavioral: Whether the behavioral loss was sampled.
         compiled: Whether gradients were compiled.
-        is_cut: Whether a deadline ended sampling before its draws or its error were reached.
+        is_cut: Whether a deadline, or Ctrl-C, ended sampling before its draws or its error were reached.
     """
 
     reason: ScaleReason

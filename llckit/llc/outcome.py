@@ -133,7 +133,7 @@ def judge(
         return Outcome.OVERHEATED
     if bounds is not None and bounds.exclude(llc, limits.bracket_mcse * mcse):
         return Outcome.OUTSIDE_BRACKET
-    if trace.rel_tol is not None and not is_precise(llc, mcse, trace.rel_tol):
+    if trace.is_short or (trace.rel_tol is not None and not is_precise(llc, mcse, trace.rel_tol)):
         return Outcome.BUDGET_EXHAUSTED
     return Outcome.CONVERGED
 

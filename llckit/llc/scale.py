@@ -89,8 +89,9 @@ def choose_scale(
         else:
             localization, localization_rule = _find_localization(t, few.curvature(), norm2)
             gradients = hmc_gradients(condition(t, few.curvature().largest, localization), few.dim)
-            if gradients * few.gradient_operations(few.samples.n, CHAINS) > MODEST:
-                localization, localization_rule = _near(checkpoint.dim, norm2)
+            near, near_rule = _near(checkpoint.dim, norm2)
+            if near > localization and gradients * few.gradient_operations(few.samples.n, CHAINS) > MODEST:
+                localization, localization_rule = near, near_rule
     return Scale(t, float(localization), ScaleReason(n_beta_rule, localization_rule))
 
 

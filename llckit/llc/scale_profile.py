@@ -171,7 +171,7 @@ def _climb(
     task: Task, settings: Settings, n_beta: Iterable[float] | None, localization: float | None, progress: bool
 ) -> ScaleProfile:
     checkpoint = task.checkpoint()
-    default = choose_scale(checkpoint, task.n, None, localization)
+    default = choose_scale(checkpoint, task.n, None, localization, settings.budget.affordable)
     gradients = choose_gradients(task, checkpoint, default, settings)
     reason = dataclasses.replace(default.reason, n_beta=NBetaRule.LADDER)
     ladder = default.n_beta * np.geomspace(1 / BELOW, ABOVE, RUNGS) if n_beta is None else check_ladder(n_beta)

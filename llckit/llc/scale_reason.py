@@ -61,7 +61,7 @@ class LadderEnd(NamedTuple):
         outcome: Outcome of that rung if it is not to be trusted, or its budget was exhausted; None otherwise.
         is_positive: Whether λ̂ of that rung is above 0.
         still_changes: Whether all rungs were sharp, and λ̂ changes from each to the next.
-        is_out_of_time: Whether there was no time for a further rung.
+        is_out_of_time: Whether the budget of time or gradients did not allow a further rung.
         is_minimum: Whether w* can count as a minimum a decade further on.
     """
 
@@ -79,7 +79,7 @@ class LadderEnd(NamedTuple):
         if self.still_changes:
             return f"{decades} it still changes"
         if self.is_out_of_time:
-            return f"{decades if self.decade else 'after the first estimate'} the time is over"
+            return f"{decades if self.decade else 'after the first estimate'} the budget is spent"
         if self.outcome is not None:
             fault = self.outcome.value
         else:
@@ -166,7 +166,7 @@ class ScaleReason:
             case NBetaRule.NO_PLATEAU:
                 return f"n_beta = n/ln(n), as no plateau was found ({self.ended})"
             case NBetaRule.NOT_SEARCHED:
-                return "n_beta = n/ln(n), as looking for a plateau would cost several times as much"
+                return "n_beta = n/ln(n), as looking for a plateau would cost too much"
             case NBetaRule.NOT_COMMON:
                 return f"n_beta = n/ln(n), since {self.not_common}"
             case NBetaRule.EARLIER:

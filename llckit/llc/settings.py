@@ -115,17 +115,16 @@ class Budget:
             return grad_evals <= self.max_grad_evals
         return grad_evals <= self.at_most and grad_evals * operations <= self.operations
 
-    def forecast(self, operations: float, least: int) -> str:
-        """How long a nominal core takes for what is left, in words.
+    def forecast(self, operations: float) -> str:
+        """How long a nominal core takes, in words.
 
         Args:
-            operations: What one gradient costs, in all chains.
-            least: Gradients per chain that are left in any case, if none were given.
+            operations: What is to come at most.
 
         Returns:
             The text, such as "12 s at most".
         """
-        seconds = min(self.grad_evals(operations, least) * operations / SPEED, self.seconds_left)
+        seconds = min(operations / SPEED, self.seconds_left)
         for unit, size in (("h", 3600), ("min", 60)):
             if seconds >= 2 * size:
                 return f"{seconds / size:.0f} {unit} at most"

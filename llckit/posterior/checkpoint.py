@@ -124,8 +124,8 @@ class Checkpoint:
             Operations.
         """
         together = self.flat_loss.is_batched(size * self.bytes_per_sample)
-        call, sample = self.price
-        return call * (1 if together else rows) + rows * (size * sample + PER_WEIGHT * self.dim)
+        call, row, sample = self.price
+        return call * (1 if together else rows) + rows * (row + size * sample + PER_WEIGHT * self.dim)
 
     @functools.cached_property
     def loss(self) -> float:

@@ -51,10 +51,12 @@ class Price(NamedTuple):
 
     Attributes:
         call: Of one call of the model.
-        sample: Of each sample in it.
+        row: Of each row of weights in it, whatever the number of samples.
+        sample: Of each sample in each row.
     """
 
     call: float
+    row: float
     sample: float
 
 
@@ -247,8 +249,10 @@ class FlatLoss:
             calls = kernels.calls
             return counter.get_total_flops() + ELEMENT * kernels.elements
 
+        batch, few = next(samples.chunks(2))
+        least = of(batch)
         sample = _for_each_further_sample(of, samples)
-        return Price(CALL + KERNEL * calls, sample)
+        return Price(CALL + KERNEL * calls, max(0, least - few * sample), sample)
 
 
 def _for_each_further_sample(cost: Callable[[Tree], int], samples: Samples) -> int:

@@ -5,7 +5,6 @@ from llckit.sampling.diagnostics import ess_bulk, ess_mean, mcse_mean, rhat
 from llckit.sampling.hmc import Start, hmc
 from llckit.sampling.mala import mala
 from llckit.sampling.noise import Noise
-from llckit.sampling.potentials import PairedMinibatches
 from llckit.sampling.registry import SAMPLERS, is_made_from_settings
 from llckit.sampling.rmsprop_sgld import rmsprop_sgld
 from llckit.sampling.sample import Sampling, sample
@@ -20,7 +19,6 @@ __all__ = [
     "FixedDraws",
     "Info",
     "Noise",
-    "PairedMinibatches",
     "Potential",
     "Sampler",
     "Sampling",

@@ -119,6 +119,11 @@ class ChainGroup:
         """Where the chains are, shape (chains, dim)."""
         return self._state.weights[-self._posterior.rows :]
 
+    @property
+    def step_cost(self) -> int:
+        """Gradients per chain of a step, at the least."""
+        return self._potential.gradients
+
     def warm_up(self) -> StepRecord:
         """One step, and what the sampler learns from it."""
         info, jumped = self._move()

@@ -105,12 +105,7 @@ class PairedMinibatches:
     def __init__(self, posterior: LocalPosterior, batch_size: int, noise: Noise, *, control: bool) -> None:
         self._posterior, self._both = posterior, posterior.repeated(2)
         self._half, self._noise, self._control = max(1, batch_size // 2), noise, control
-        self.gradients = self.cost(control)
-
-    @staticmethod
-    def cost(control: bool) -> int:
-        """What one call costs a chain, in gradients of its samples: 1½, and at w* one more, or forward passes alone."""
-        return 3 if control else 2
+        self.gradients = 3 if control else 2  # 1½, and at w* one more, or forward passes that cost a third
 
     def __call__(self, weights: Tensor) -> Energy:
         """Estimates of U and ∇U at `weights`: all first chains, then all second ones."""

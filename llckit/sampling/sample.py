@@ -14,7 +14,7 @@ from llckit.posterior import LocalPosterior
 from llckit.sampling.chain_group import ChainGroup, Draw, Observe, StepRecord, chain_groups
 from llckit.sampling.diagnostics import MIN_DRAWS
 from llckit.sampling.sampler import Sampler
-from llckit.sampling.stopping import Done, Progress, Stopping, WarmUpAgain
+from llckit.sampling.stopping import Done, FixedDraws, Progress, Stopping, WarmUpAgain
 from llckit.sampling.trace import Trace
 
 KEPT_BYTES = 2**26  # of weights of all chains, up to which a trace holds them
@@ -74,6 +74,7 @@ class Sampling:
 
     Attributes:
         grad_evals: Gradients per chain so far.
+        warm_up: Gradients per chain of the next warm-up, at the least.
     """
 
     def __init__(
@@ -101,6 +102,11 @@ class Sampling:
         """Gradients per chain so far."""
         return self._chains.grad_evals
 
+    @property
+    def warm_up(self) -> int:
+        """Gradients per chain of the next warm-up, at the least."""
+        return self._burnin * self._chains.step_cost
+
     def until(self, stopping: Stopping, what: str = "sampling") -> Trace:
         """Go on until the rule is satisfied, or until Ctrl-C where that is allowed.
 
@@ -115,7 +121,8 @@ class Sampling:
             KeyboardInterrupt: That is not allowed, or there are no draws yet.
         """
         chains = self._chains
-        chains.bar = tqdm(desc=what, unit="draw", leave=False, disable=None if self._progress else True)
+        before, off = chains.left_out + len(chains.draws), None if self._progress else True
+        chains.bar = tqdm(desc=what, unit="draw", initial=before, leave=False, disable=off)
         is_interrupted = False
         with chains.bar, torch.no_grad():
             try:
@@ -212,6 +219,11 @@ class _Chains:
         del self.draws[:number]
 
     @property
+    def step_cost(self) -> int:
+        """Gradients per chain of a step, at the least."""
+        return self._groups[0].step_cost
+
+    @property
     def diverged(self) -> bool:
         """Whether the last draw of a chain is not finite."""
         return bool(self.draws) and not np.isfinite(self.draws[-1].columns).all()
@@ -243,6 +255,7 @@ def _trace(chains: _Chains, stopping: Stopping, *, heat_grows: bool, is_interrup
         scale_ratio=chains.last.scale_ratio,
         rel_tol=stopping.rel_tol,
         diverged=chains.diverged,
+        is_short=isinstance(stopping, FixedDraws) and len(chains.draws) < stopping.num_draws,
         is_cut=is_interrupted or (time.time() >= stopping.deadline and chains.grad_evals < stopping.max_grad_evals),
         is_interrupted=is_interrupted,
         heat_grows=heat_grows,

@@ -32,6 +32,7 @@ class Trace:
         diverged: Whether a chain left the finite numbers.
         is_cut: Whether a deadline or the user ended it before its draws or its error were reached.
         is_interrupted: Whether it was the user.
+        is_short: Whether there are fewer draws than were asked for by number.
         heat_grows: Whether that noise vanishes at w*, so that heat is a factor of the excess, and not a summand.
         observed: Values of further functions of the weights at the same draws, by name.
         last: Where the chains ended, shape (chains, dim); None if that would take more than 64 MiB.
@@ -52,6 +53,7 @@ class Trace:
     diverged: bool
     is_cut: bool = False
     is_interrupted: bool = False
+    is_short: bool = False
     heat_grows: bool = False
     observed: dict[str, np.ndarray] = field(default_factory=dict)
     last: Tensor | None = field(default=None, repr=False)

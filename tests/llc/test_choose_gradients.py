@@ -79,6 +79,21 @@ def test_costs_grow_with_what_they_are_made_of():
 
 
 @pytest.mark.slow
+def test_what_does_not_grow_with_the_samples_has_its_price_too():
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Parameter(torch.ones(30, 20)), nn.Parameter(torch.ones(20, 30))
+
+        def forward(self):
+            return (self.a @ self.b).square().mean()
+
+    price = lk.Task(Product(), (torch.zeros(10, 1),), potential_loss).checkpoint().price
+    assert price.sample == 0
+    products = 3 * 2 * 30 * 20 * 30  # forward, and back to each factor
+    assert products < price.row < products + 20 * ELEMENT * 30 * 30
+
+
 @pytest.mark.usefixtures("costly")
 def test_without_residuals_a_subset_is_safe():
     gradients = chosen(*regression(0.0))

@@ -92,6 +92,12 @@ def test_steps_too_large_are_told_and_heat_as_the_law_says(stiffness):
 
 
 @pytest.mark.slow
+def test_fewer_draws_than_were_asked_for_have_exhausted_the_budget():
+    found = estimate(Quadratic(torch.ones(2)), num_draws=1000, num_burnin=5, max_grad_evals=100)
+    assert found.how_found.num_draws < 1000
+    assert found.outcome in (lk.Outcome.BUDGET_EXHAUSTED, lk.Outcome.NOT_MIXED)
+
+
 def test_the_virial_of_exact_draws_is_one():
     found = estimate(Quadratic(torch.tensor([3.0, 1.0, 0.1, 0.0])), num_draws=300)
     assert found.trace is not None

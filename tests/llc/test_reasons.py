@@ -48,10 +48,10 @@ SCALES = {
     "n_beta = n/ln(n), as no plateau was found (here w* lies too far above a minimum near by); localization given": (
         ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_minimum=False))
     ),
-    "n_beta = n/ln(n), as no plateau was found (after the first estimate the time is over); localization given": (
+    "n_beta = n/ln(n), as no plateau was found (after the first estimate the budget is spent); localization given": (
         ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_out_of_time=True))
     ),
-    "n_beta = n/ln(n), as looking for a plateau would cost several times as much; localization given": ScaleReason(
+    "n_beta = n/ln(n), as looking for a plateau would cost too much; localization given": ScaleReason(
         NBetaRule.NOT_SEARCHED, LocalizationRule.GIVEN
     ),
     "n_beta = n/ln(n), since 3 of 5 checkpoints cannot be measured at 1448, where the last one is flat; localization "
@@ -69,7 +69,7 @@ GRADIENTS = {
     "minibatches": Minibatches(GradientsReason(Cause.SAMPLER_GIVEN), 64),
     "minibatches, given": Minibatches(GradientsReason(Cause.GIVEN), 64, has_control=False, warm_up=90),
     "minibatches guide and all samples decide, given": Guided(GradientsReason(Cause.GIVEN), 64),
-    "minibatches guide and all samples decide, since what is exact would cost far more": Guided(
+    "minibatches guide and all samples decide, since what is exact would cost more": Guided(
         GradientsReason(Cause.TOO_LARGE), 750
     ),
     "as it was kept": Guided(GradientsReason(Cause.EARLIER, text="as it was kept"), 750),
