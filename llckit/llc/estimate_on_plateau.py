@@ -33,6 +33,7 @@ from llckit.llc.start_from import start_from
 from llckit.llc.statistics import is_precise
 from llckit.posterior import Checkpoint, Observable, Task
 
+FURTHER = 100  # steps of the warm-up after γ was lowered
 DEAREST = 3  # times as many gradients as the first estimate took: a rung that needs more ends its ladder
 
 
@@ -69,7 +70,7 @@ def estimate_on_plateau(
     A rung may take three times as many gradients as the first estimate, and none begins that could not take as many as
     the first. Each is asked for 2 %, whatever `rel_tol` is:
     nβ and γ say what is measured, and must not depend on how precisely. Its warm-up begins with step size and turning
-    length of the rung before. The chains of the rung taken go on to `rel_tol`.
+    length of the rung before, where its chains ended. The chains of the rung taken go on to `rel_tol`.
 
     Args:
         task: Model, data and loss.
@@ -153,7 +154,13 @@ class _Search:
         self.first = self._estimate(scale)
         self._seconds = time.monotonic() - began
 
-    def _estimate(self, scale: Scale, near: LLCEstimate | None = None, at_most: int | None = None) -> LLCEstimate:
+    def _estimate(
+        self,
+        scale: Scale,
+        near: LLCEstimate | None = None,
+        at_most: int | None = None,
+        num_burnin: int | None = None,
+    ) -> LLCEstimate:
         """One scale, with what is left of the budget or `at_most` so many gradients."""
         budget = self._budget
         if at_most is not None:
@@ -162,6 +169,7 @@ class _Search:
         start = None
         if near is not None and settings.num_burnin is None:
             start = start_from(near, scale.n_beta)
+            settings = dataclasses.replace(settings, num_burnin=num_burnin)
         chains = CheckpointChains(
             self._task,
             self._checkpoint,
@@ -201,7 +209,9 @@ class _Search:
     def _rung(self, factors: tuple[float, float], decade: int, before: LLCEstimate) -> LLCEstimate:
         n_beta, gamma = (factor**decade for factor in factors)
         moved = self._scale._replace(n_beta=self._scale.n_beta * n_beta, localization=self._scale.localization * gamma)
-        return self._estimate(moved, before, DEAREST * self.first.how_found.grad_evals)
+        # With a lower γ chains have to go further along flat directions than where they come from.
+        num_burnin = FURTHER if factors is DOWN else None
+        return self._estimate(moved, before, DEAREST * self.first.how_found.grad_evals, num_burnin)
 
     def allows(self, part: float) -> bool:
         """Whether so many times the gradients of the first estimate, and twice its time as often, are left."""
