@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            lines = [(number, cells) for number, cells in _numbered(csv.reader(file, skipinitialspace=True)) if cells]
+            reader = csv.reader(file, skipinitialspace=True)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file with comma-separated values"
         raise InputError(f"{path} cannot be read: {reason}") from error
@@ -46,11 +47,6 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
                 f"{', '.join(names)}; write numbers with a point, 0.5, as commas separate cells"
             )
     return names, [dict(zip(names, cells, strict=True)) for _, cells in lines[1:]]
-
-
-def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for cells in reader:
-        yield reader.line_num, cells  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:

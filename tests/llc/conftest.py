@@ -11,7 +11,7 @@ from torch import nn
 import llckit as lk
 from llckit.llc import choose_scale
 from llckit.llc import estimate_on_plateau as plateau
-from llckit.llc.estimate_on_plateau import estimate_on_plateau
+from llckit.llc.estimate_on_plateau import FURTHER, estimate_on_plateau
 from llckit.llc.settings import Settings
 from llckit.toys import Quadratic, potential_loss
 from tests.llc.ladders import ALL, DATA, DEFAULT, GAMMA, made_up
@@ -68,6 +68,7 @@ def search(monkeypatch):
         class Chains:
             def __init__(self, task, checkpoint, scale, gradients, settings, *, start, progress, observe):
                 self.scale, self.found = scale, None
+                assert settings.num_burnin == (FURTHER if scale.localization < 0.99 * GAMMA else None)
                 assert (start is None) == (not rungs), "all but the first go on from another"
 
             def estimate(self, settings):

@@ -93,9 +93,12 @@ def test_steps_too_large_are_told_and_heat_as_the_law_says(stiffness):
 
 @pytest.mark.slow
 def test_fewer_draws_than_were_asked_for_have_exhausted_the_budget():
-    found = estimate(Quadratic(torch.ones(2)), num_draws=1000, num_burnin=5, max_grad_evals=100)
-    assert found.how_found.num_draws < 1000
-    assert found.outcome in (lk.Outcome.BUDGET_EXHAUSTED, lk.Outcome.NOT_MIXED)
+    sampler, settings = lk.hmc(max_leapfrogs=4), {"num_burnin": 20, "num_chains": 16}
+    whole = estimate(Quadratic(torch.ones(2)), sampler=sampler, num_draws=300, **settings)
+    assert whole.outcome is lk.Outcome.CONVERGED
+    found = estimate(Quadratic(torch.ones(2)), sampler=sampler, num_draws=3000, max_grad_evals=800, **settings)
+    assert 100 < found.how_found.num_draws < 3000
+    assert found.outcome is lk.Outcome.BUDGET_EXHAUSTED
 
 
 def test_the_virial_of_exact_draws_is_one():
