@@ -19,7 +19,7 @@ from llckit.posterior import Checkpoint, Task
 from llckit.sampling import Sampler
 from llckit.store import CheckpointStore
 
-VERSION = 12  # of the estimator: raise it where the same settings would give other numbers
+VERSION = 13  # of the estimator: raise it where the same settings would give other numbers
 READ_OPERATIONS, FEWEST_READ = 5e8, 16  # and samples: what it costs to know a checkpoint again
 FOLDER = "estimates"  # inside the store's folder; beside an exported store, its name comes first
 

@@ -123,19 +123,21 @@ class CheckpointChains:
                 if not settings.may_be_interrupted:
                     raise
                 trace = dataclasses.replace(trace, is_interrupted=True)
-        depth, bounds = self._depth, self._bounds
+        depth, bounds, reason = self._depth, self._bounds, scale.reason
         outcome = judge(statistics, trace, dim=dim, is_exact=self._sampler.is_exact, bounds=bounds)
+        if reason.was_searched:
+            outcome = judge_scale(outcome, statistics.llc, statistics.leans, reason.shrinkage)
         return LLCEstimate(
             **statistics.shown(),
             depth=depth,
-            outcome=judge_scale(outcome, statistics.llc, statistics.leans) if scale.reason.was_searched else outcome,
+            outcome=outcome,
             loss=self._loss,
             grad_norm=self._grad_norm,
             n_beta=scale.n_beta,
             localization=scale.localization,
             how_found=HowFound.from_trace(
                 trace,
-                reason=scale.reason,
+                reason=reason,
                 gradients=self._gradients,
                 sampler=self._sampler.name,
                 heat=statistics.heat,

@@ -17,6 +17,7 @@ from llckit.llc.rungs import (
     HELD,
     STEADY,
     UP,
+    depends_on_n_beta,
     ended_by,
     flat_within_two_errors,
     is_sharp,
@@ -53,11 +54,12 @@ def estimate_on_plateau(
     Two ladders are climbed: nβ = 1, 10, 100, 1000 times n/ln n at the γ chosen there; then γ, γ/10, γ/100, γ/1000 at
     n/ln n, if λ̂ there leans on γ by more than 2 % per e-fold. Each ends at the first rung from which a further decade
     changes λ̂ by at most 2 %, give or take its standard error: the plateau. The rung after it is taken if the changes so
-    far, continued as a geometric series, would add up to more, or if λ̂ leans on nβ by more than 2 % per e-fold beyond
-    two standard errors.
+    far, continued as a geometric series, would add up to more, or if λ̂ leans on nβ or γ by more than 2 % per e-fold
+    beyond two standard errors.
 
     * If λ̂ falls with γ and rises with nβ, both by more than a tenth per e-fold beyond two standard errors, γ holds the
-      chain and not the loss. Then γ is lowered first, beginning where λ̂ ∝ k/(k + γ) would change by at most 2 %.
+      chain and not the loss. Then γ is lowered first, beginning where λ̂ ∝ k/(k + γ) would change by at most 2 %, and
+      no further if γ holds it no more and λ̂ still rises so with nβ: it would, whatever γ is.
     * A rung that cannot be trusted, or whose error is above 2 %, ends its ladder. So does one from which on no rung can
       be flat: λ̂ leans on nβ (or γ) there, beyond two standard errors, and if its lean goes on shrinking as it did from
       the rung before, the last decade will still change λ̂ by more than 2 %.
@@ -70,7 +72,8 @@ def estimate_on_plateau(
     A rung may take three times as many gradients as the first estimate, and none begins that could not take as many as
     the first. Each is asked for 2 %, whatever `rel_tol` is:
     nβ and γ say what is measured, and must not depend on how precisely. Its warm-up begins with step size and turning
-    length of the rung before, where its chains ended. The chains of the rung taken go on to `rel_tol`.
+    length of the rung before, where its chains ended. The chains of the rung taken go on to `rel_tol`; not so if its
+    value depends on its scale, unless a budget was given.
 
     Args:
         task: Model, data and loss.
@@ -247,8 +250,11 @@ class _Search:
                 return _Climb(factors, first, rungs, ended=ended_by(decade, rungs.pop(decade)))
             if decade > first and steady(last, rungs[decade]) and not leans(factors, rungs[decade], HELD):
                 change = to_come([last, rungs[decade]])
-                goes_on = to_come(list(rungs.values())) > max(STEADY, change) or leans(factors, last, STEADY)
+                leaning = any(leans(ladder, last, STEADY) for ladder in (UP, DOWN))
+                goes_on = to_come(list(rungs.values())) > max(STEADY, change) or leaning
                 return _Climb(factors, first, rungs, plateau=decade if goes_on and factors is UP else decade - 1)
+            if factors is DOWN and depends_on_n_beta(rungs[decade]):
+                return _Climb(factors, first, rungs, ended=LadderEnd(decade, still_changes=True))
             if not may_end(factors, last, rungs[decade], DECADES - decade):
                 return _Climb(factors, first, rungs, ended=LadderEnd(decade, still_changes=True))
         return _Climb(factors, first, rungs, ended=LadderEnd(DECADES, still_changes=True))
@@ -273,17 +279,22 @@ class _Search:
 
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         asked = self._asked
+        shrinkage = 0.0 if found.get("lowered") else self._scale.reason.shrinkage
+        is_flat = found["n_beta"] is NBetaRule.PLATEAU  # in γ too, or λ̂ ∝ k/(k + γ), k ∝ nβ, would not be flat in nβ
         is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        if estimate.outcome is Outcome.CONVERGED and not is_enough and asked.num_draws is None and self.allows(0):
+        judged = judge_scale(estimate.outcome, estimate.llc, estimate.leans, shrinkage)
+        depends = not is_flat and judged is Outcome.SCALE_DEPENDENT
+        is_worth_it = not (depends and asked.budget.is_default)  # a value that its scale moves by more than a tenth
+        is_open = asked.num_draws is None and estimate.outcome is Outcome.CONVERGED and not is_enough
+        if is_open and is_worth_it and self.allows(0):
             estimate = self._more(estimate)
             is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
         outcome = estimate.outcome
         if asked.num_draws is None and outcome in (Outcome.CONVERGED, Outcome.BUDGET_EXHAUSTED):
             outcome = Outcome.CONVERGED if is_enough else Outcome.BUDGET_EXHAUSTED
-        is_flat = found["n_beta"] is NBetaRule.PLATEAU  # in γ too, or λ̂ ∝ k/(k + γ), k ∝ nβ, would not be flat in nβ
         return dataclasses.replace(
             estimate,
-            outcome=outcome if is_flat else judge_scale(outcome, estimate.llc, estimate.leans),
+            outcome=outcome if is_flat else judge_scale(outcome, estimate.llc, estimate.leans, shrinkage),
             grad_evals_total=self._grad_evals,
             how_found=dataclasses.replace(estimate.how_found, reason=dataclasses.replace(self._scale.reason, **found)),
         )

@@ -196,9 +196,11 @@ class LLCEstimate:
         if self.outcome is not Outcome.SCALE_DEPENDENT:
             return ""
         n_beta, gamma = self.sensitivity_n_beta / abs(self.llc), self.sensitivity_localization / abs(self.llc)
+        reason = self.how_found.reason
+        known = f" ({-reason.shrinkage:+.0%} by the curvature)" if reason.shrinkage and not reason.lowered else ""
         return (
             f"; {self.outcome.value}: {n_beta:+.0%} for an e times larger n_beta, {gamma:+.0%} for an e times larger "
-            "localization"
+            f"localization{known}"
         )
 
     def _within(self) -> str:

@@ -24,6 +24,7 @@ class Limits:
             the value itself, so a 95 % interval would miss one in twenty.
         lean: Share of λ̂ that an e times larger nβ or γ may change, to first order, if λ̂ is to be called the LLC.
         lean_mcse: Standard errors of that change by which it has to differ from 0, if it is above that share.
+        shrinkage: Share that an e times larger γ may take of the regular part, if λ̂ is to be called the LLC.
     """
 
     rhat: float = RHAT_LIMIT
@@ -32,6 +33,7 @@ class Limits:
     bracket_mcse: float = 2 * Z95
     lean: float = 0.1
     lean_mcse: float = 2.0
+    shrinkage: float = 0.02
 
 
 LIMITS = Limits()
@@ -69,9 +71,9 @@ _ADVICE = {
     ),
     Outcome.SCALE_DEPENDENT: (
         f"The error bar is honest, but of a value that holds at this scale only: an e times larger n_beta or "
-        f"localization changes it by more than {LIMITS.lean:.0%}, so it is not the learning coefficient. Compare it "
-        "with values at the same scale, look at scale_profile, give n_beta and localization if you know the scale that "
-        "matters, or try behavioral=True."
+        f"localization changes it by more than {LIMITS.lean:.0%}, or takes more than {LIMITS.shrinkage:.0%} of regular "
+        "directions, so it is not the learning coefficient. Compare it with values at the same scale, look at "
+        "scale_profile, give n_beta and localization if you know the scale that matters, or try behavioral=True."
     ),
     Outcome.NOT_MIXED: (
         f"The chains disagree (R-hat above {LIMITS.rhat:g}) or still drift, so the error bar is too small; raise "
@@ -138,20 +140,29 @@ def judge(
     return Outcome.CONVERGED
 
 
-def judge_scale(outcome: Outcome, llc: float, leans: Iterable[tuple[float, float]], limits: Limits = LIMITS) -> Outcome:
+def judge_scale(
+    outcome: Outcome,
+    llc: float,
+    leans: Iterable[tuple[float, float]],
+    shrinkage: float = 0.0,
+    limits: Limits = LIMITS,
+) -> Outcome:
     """Withhold the claim to be the LLC from a value that depends on a scale which the user did not choose.
 
     It does if, to first order, an e times larger nβ or γ changes λ̂ by more than a tenth of it, and that change differs
-    from 0 by more than two standard errors. An outcome that is not trusted stays.
+    from 0 by more than two standard errors; or if the curvature says that γ takes more than a fiftieth of the regular
+    part. An outcome that is not trusted stays.
 
     Args:
         outcome: What `judge` says.
         llc: λ̂.
         leans: What an e times larger nβ and an e times larger γ change, each with its standard error.
+        shrinkage: Share that an e times larger γ takes of the regular part; 0 where it is not known to be too large.
         limits: Where the verdict begins.
 
     Returns:
         `SCALE_DEPENDENT` if it does, else the outcome.
     """
     depends = any(abs(lean) > max(limits.lean * abs(llc), limits.lean_mcse * mcse) for lean, mcse in leans)
+    depends = depends or shrinkage > limits.shrinkage
     return Outcome.SCALE_DEPENDENT if outcome.trusted and depends else outcome

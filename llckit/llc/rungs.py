@@ -60,6 +60,18 @@ def leans(factors: tuple[float, float], rung: LLCEstimate, limit: float) -> bool
     return abs(lean) - 2 * error > limit
 
 
+def depends_on_n_beta(rung: LLCEstimate) -> bool:
+    """Whether λ̂ rises with nβ by more than `HELD` per e-fold, beyond two standard errors, though γ does not hold it.
+
+    Args:
+        rung: The estimate.
+
+    Returns:
+        Whether it does.
+    """
+    return leans(UP, rung, HELD) and -rung.sensitivity_localization <= HELD * rung.llc
+
+
 def may_end(factors: tuple[float, float], before: LLCEstimate, last: LLCEstimate, left: int) -> bool:
     """Whether the last decade may be flat, if the lean goes on shrinking as it did from one rung to the next.
 

@@ -63,8 +63,9 @@ def choose_scale(
 
     The first decides alone if w* is a saddle, or if the second would let the chain go 30 times as far along flat
     directions (100 times if the whole spectrum is known and has a gap); also if the spectrum would cost over 4·10¹⁰ or
-    a tenth of all, or Hamiltonian trajectories of 4 chains more than 2.2·10¹¹ (`hmc_gradients`). Without
-    flat directions the curvature holds the chain, and the second decides alone.
+    a tenth of all, or Hamiltonian trajectories of 4 chains more than 2.2·10¹¹ (`hmc_gradients`): then the reason says
+    what regular directions lose to it. Without flat directions the curvature holds the chain, and the second decides
+    alone.
 
     Args:
         checkpoint: Where the choice is made.
@@ -79,7 +80,7 @@ def choose_scale(
     check_scale(n, n_beta, localization)
     n_beta_rule = NBetaRule.DEFAULT if n_beta is None else NBetaRule.GIVEN
     t = default_n_beta(n) if n_beta is None else float(n_beta)
-    localization_rule = LocalizationRule.GIVEN
+    localization_rule, shrinkage = LocalizationRule.GIVEN, 0.0
     if localization is None:
         few = checkpoint.thinned(CURVATURE_SAMPLES)
         norm2 = float(checkpoint.weights.double().square().sum())
@@ -89,10 +90,11 @@ def choose_scale(
         else:
             localization, localization_rule = _find_localization(t, few.curvature(), norm2)
             gradients = hmc_gradients(condition(t, few.curvature().largest, localization), few.dim)
-            near, near_rule = _near(checkpoint.dim, norm2)
+            near, _ = _near(checkpoint.dim, norm2)
             if near > localization and gradients * few.gradient_operations(few.samples.n, CHAINS) > MODEST:
-                localization, localization_rule = near, near_rule
-    return Scale(t, float(localization), ScaleReason(n_beta_rule, localization_rule))
+                localization, localization_rule = near, LocalizationRule.AFFORDABLE
+                shrinkage = _shrinkage(*_seen(t, few.curvature()), near)
+    return Scale(t, float(localization), ScaleReason(n_beta_rule, localization_rule, shrinkage))
 
 
 def default_n_beta(n: int) -> float:
@@ -145,23 +147,32 @@ def _near(dim: float, norm2: float) -> tuple[float, LocalizationRule]:
     return (dim / (SPREAD * norm2), LocalizationRule.WEIGHTS) if norm2 > 0 else (1.0, LocalizationRule.ZERO_WEIGHTS)
 
 
-def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[float, LocalizationRule]:
-    dim = float(spectrum.weights.sum())
+def _seen(t: float, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
+    """The k = th of directions whose curvature stands out of rounding, and how many there are of each."""
     values, weights = spectrum.values.numpy(), spectrum.weights.numpy()
     is_seen = values > RESOLUTION * spectrum.largest
+    return t * values[is_seen], weights[is_seen]
+
+
+def _shrinkage(k: np.ndarray, share: np.ndarray, gamma: float) -> float:
+    """What an e times larger γ takes of ½ Σ k/(k + γ), as a share."""
+    return float(np.sum(share * k * gamma / (k + gamma) ** 2) / np.sum(share * k / (k + gamma)))
+
+
+def _find_localization(t: float, spectrum: Spectrum, norm2: float) -> tuple[float, LocalizationRule]:
+    dim = float(spectrum.weights.sum())
+    k, share = _seen(t, spectrum)
     near, near_rule = _near(dim, norm2)
-    if spectrum.largest == 0 or not is_seen.any() or values.min() < -SADDLE * spectrum.largest:
+    if spectrum.largest == 0 or not len(k) or float(spectrum.values.min()) < -SADDLE * spectrum.largest:
         return near, near_rule
-    k, share = t * values[is_seen], weights[is_seen]
 
     def excess_shrinkage(log_gamma: float) -> float:
-        gamma = math.exp(log_gamma)
-        return float(np.sum(share * k * gamma / (k + gamma) ** 2) / np.sum(share * k / (k + gamma))) - SHRINKAGE
+        return _shrinkage(k, share, math.exp(log_gamma)) - SHRINKAGE
 
     low, high = math.log(k.min() * SHRINKAGE / 10), math.log(k.max() * SHRINKAGE * 10)
     flat = math.exp(float(brentq(excess_shrinkage, low, high)))  # pyright: ignore[reportArgumentType]
     is_regular = dim - float(share.sum()) < 0.5
-    has_gap = bool((weights == 1).all()) and k.min() >= GAP * k.max()
+    has_gap = bool((spectrum.weights == 1).all()) and k.min() >= GAP * k.max()
     if is_regular or (FARTHEST_WITH_GAP if has_gap else FARTHEST) * near <= flat <= near:
         return flat, LocalizationRule.SHRINKAGE
     return near, near_rule

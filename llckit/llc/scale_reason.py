@@ -39,6 +39,7 @@ class LocalizationRule(enum.Enum):
 
     GIVEN = "given"
     WEIGHTS = "size of the weights"
+    AFFORDABLE = "affordable"
     ZERO_WEIGHTS = "all weights are 0"
     SHRINKAGE = "shrinkage"
     EARLIER = "in words"
@@ -47,6 +48,9 @@ class LocalizationRule(enum.Enum):
 _LOCALIZATION = {
     LocalizationRule.GIVEN: "localization given",
     LocalizationRule.WEIGHTS: "localization from the size of the weights",
+    LocalizationRule.AFFORDABLE: (
+        "localization from the size of the weights, as the smaller one from the curvature would cost too much"
+    ),
     LocalizationRule.ZERO_WEIGHTS: "localization 1, as all weights are 0",
     LocalizationRule.SHRINKAGE: "localization shrinks regular directions by 0.1 %",
     LocalizationRule.EARLIER: "",
@@ -115,7 +119,9 @@ class ScaleReason:
         n_beta: What decided nβ.
         localization: What decided γ.
         decade: Decades by which nβ was raised above n/ln n to a plateau.
-        lowered: Decades by which γ was lowered from what `localization` gives.
+        shrinkage: Share of the LLC's regular part that an e times larger γ takes, by the curvature, where γ is
+            larger than the curvature asks for.
+        lowered: Decades by which γ was lowered from what `localization` gives; `shrinkage` is that before it.
         within_two_errors: Whether the plateau is one only within two standard errors.
         ended: Why there is no plateau.
         not_common: Why the plateau of the last checkpoint was not taken for all.
@@ -125,6 +131,7 @@ class ScaleReason:
 
     n_beta: NBetaRule
     localization: LocalizationRule
+    shrinkage: float = 0.0
     decade: int = 0
     lowered: int = 0
     within_two_errors: bool = False
@@ -146,7 +153,11 @@ class ScaleReason:
     def __str__(self) -> str:
         if self.n_beta is NBetaRule.EARLIER:
             return self.text
-        localization = _LOCALIZATION[self.localization] + (f", a {10**self.lowered}th of it" if self.lowered else "")
+        localization = _LOCALIZATION[self.localization]
+        if self.lowered:
+            localization += f", a {10**self.lowered}th of it"
+        elif self.shrinkage:
+            localization += f", and an e times larger one takes {self.shrinkage:.0%} of regular ones"
         return f"{self._n_beta()}; {localization}" + ("; at the last checkpoint" if self.at_last_checkpoint else "")
 
     def _n_beta(self) -> str:

@@ -73,6 +73,11 @@ class Budget:
         return math.isinf(self.deadline)
 
     @property
+    def is_default(self) -> bool:
+        """Whether neither gradients nor seconds were given."""
+        return self.max_grad_evals is None and self.is_open
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.time())

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from llckit.sampling import Trace, ess_bulk, mcse_mean, rhat
-from llckit.sampling.diagnostics import MIN_DRAWS, drifts, error_of_mean
+from llckit.sampling.diagnostics import MIN_DRAWS, controlled, drifts, error_of_mean
 from llckit.sampling.diagnostics import Z95 as Z95
 from llckit.sampling.stopping import SMALLEST
+
+KNOWN = 1e-3  # of λ̂: no error is smaller, since γ may take as much of it (see `choose_scale`), and rounding its share
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Statistics:
     """Means, errors and diagnostics of one trace; all NaN if a chain diverged.
 
     Attributes:
-        llc: λ̂, the mean of nβ (L(w) − L(w*)) over all draws less `heat`.
-        mcse: Standard error of λ̂: Monte Carlo error (see `error_of_mean`) and error of the heat.
+        llc: λ̂, the mean of nβ (L(w) − L(w*)) over all draws, `controlled` by the virial, less `heat`.
+        mcse: Standard error of λ̂: Monte Carlo error (see `error_of_mean`), error of the heat, and a thousandth of λ̂.
         llc_per_chain: Mean of each chain less `heat`, shape (chains,).
         llc_variance: Var[nβ L].
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L], without the heat.
@@ -69,14 +71,15 @@ class Statistics:
             nan = math.nan
             return cls(nan, nan, np.full(chains, nan), nan, nan, nan, nan, nan, {}, nan, nan, nan, False, nan, nan)
         cooled, doubt = _cooled(trace)
+        estimate = cooled if trace.heat.any() else controlled(excess, trace.virial, dim)
         noise2 = np.square(trace.noise)
         variance = float(excess.var(ddof=1) - noise2.mean())
         deviation = excess - excess.mean()
         with_distance = -localization / 2 * deviation * (trace.distance2 - trace.distance2.mean())
         return cls(
-            llc=float(cooled.mean()),
-            mcse=math.hypot(error_of_mean(cooled), doubt),
-            llc_per_chain=cooled.mean(axis=0),
+            llc=float(estimate.mean()),
+            mcse=math.hypot(error_of_mean(estimate), doubt, KNOWN * float(estimate.mean())),
+            llc_per_chain=estimate.mean(axis=0),
             llc_variance=variance,
             sensitivity_n_beta=float(excess.mean()) - variance,
             sensitivity_n_beta_mcse=mcse_mean(excess - deviation**2 + noise2),

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from llckit.checks import check_integer, check_positive
-from llckit.sampling.diagnostics import FEW, error_of_mean, ess_mean, explored, fallen, mixed, settled
+from llckit.sampling.diagnostics import FEW, controlled, error_of_mean, ess_mean, explored, fallen, mixed, settled
 
 SMALLEST = 0.1  # rel_tol is relative to at least this, so that λ near 0 can be reached
 JUDGED = 150  # draws before chains can be called unmixed: R-hat of fewer is too noisy
@@ -177,7 +177,7 @@ class UntilError:
         """Whether the error is small enough, and if not, what to do.
 
         * Chains that have fallen below w* for good are done: there is nothing to measure.
-        * It is told by `error_of_mean`, from draws that are worth at least 40 independent ones.
+        * It is told by `error_of_mean` of the `controlled` excess, from draws worth at least 40 independent ones.
         * Chains that have neither `settled`, nor `mixed` and `explored` enough, are warmed up again: the loss can be
           sharper away from w*. If that would take more than half of the budget, the first half of their draws is left
           out instead.
@@ -189,7 +189,8 @@ class UntilError:
             The decision.
         """
         excess, draws = progress.excess, len(progress.excess)
-        mean, error = float(excess.mean()), error_of_mean(excess)
+        estimate = controlled(excess, progress.virial, progress.dim)
+        mean, error = float(estimate.mean()), error_of_mean(estimate)
         far = explored(progress.left_out, progress.turning_length, float(progress.virial.mean()), mean)
         is_mixed = settled(excess, progress.virial, progress.dim) or (far and mixed(excess))
         goal = self.rel_tol * max(abs(mean), SMALLEST)

@@ -1,5 +1,6 @@
 """`estimate_llc` without any setting against closed forms, its outcomes, and its bad inputs."""
 
+import importlib
 import json
 import math
 
@@ -184,7 +185,7 @@ def test_a_diverging_step_is_an_outcome_and_no_number():
 
 @pytest.mark.slow
 def test_the_budget_is_respected_and_told():
-    found = lk.estimate_llc(Quadratic(torch.ones(1)), DATA, potential_loss, max_grad_evals=1500, progress=False)
+    found = lk.estimate_llc(Monomial([1, 1]), DATA, potential_loss, max_grad_evals=1500, progress=False)
     assert found.how_found.grad_evals <= 1500 + 10
     assert found.outcome is lk.Outcome.BUDGET_EXHAUSTED
 
@@ -253,3 +254,15 @@ def test_localization_trusts_a_gap_in_the_spectrum(curvatures, rule):
     near = 3 * 202 / (202 * 0.05**2)
     k = scale.n_beta
     assert scale.localization == pytest.approx(near if "size" in rule else 1e-3 * k, rel=0.01)
+
+
+def test_a_localization_that_only_makes_it_affordable_says_what_it_takes(monkeypatch):
+    module = importlib.import_module("llckit.llc.scale")
+    monkeypatch.setattr(module, "MODEST", 1.0)
+    model = Quadratic(torch.tensor([1.0, 1.0] + 200 * [0.0]), torch.full((202,), 0.05))
+    task = lk.Task(model, torch.zeros(10_000, 1), lambda model, batch: model())
+    scale = choose_scale(task.checkpoint(), task.n)
+    k, near = scale.n_beta, 3 * 202 / (202 * 0.05**2)
+    assert scale.localization == pytest.approx(near)
+    assert scale.reason.shrinkage == pytest.approx(near / (k + near), rel=1e-3)
+    assert "as the smaller one from the curvature would cost too much" in str(scale.reason)

@@ -276,3 +276,27 @@ def test_steady_is_two_percent_and_one_standard_error():
         assert not steady(*pair(sign * 0.0201, 0, 0))
         assert steady(*pair(sign * 0.0699, 0.03, 0.04))  # 2 % + √(3² + 4²) %
         assert not steady(*pair(sign * 0.0701, 0.03, 0.04))
+
+
+def test_where_the_first_rung_leans_on_localization_the_next_is_taken(search):
+    found, rungs = search(flat, leaning=-0.1)  # of 2: 5 % per e-fold
+    assert rungs == [(0, 0), (1, 0)]
+    assert at(found) == (1, 0)
+    found, _ = search(flat, leaning=-0.03)
+    assert at(found) == (0, 0)
+
+
+def test_localization_is_lowered_no_further_where_it_holds_nothing_and_nbeta_still_decides(search):
+    free = {(0, -2): {"sensitivity_n_beta": 0.5, "sensitivity_localization": -0.1}}  # of 3
+    found, rungs = search(lambda t, g: (1 - math.log10(g)) * t, free, leaning=-0.5, rising=0.5)
+    assert rungs[:3] == [(0, 0), (0, -2), (1, 0)]
+    assert at(found) == (0, -2)
+    assert found.outcome is lk.Outcome.SCALE_DEPENDENT
+
+
+@pytest.mark.parametrize(("rising", "again"), [(0.5, 0), (0.0, 1)])
+def test_a_value_that_depends_on_its_scale_stays_at_two_percent(search, rising, again):
+    rough = {(0, 0): {"mcse": 0.03}}
+    found, rungs = search(stairs(1, 2, 3, 4), rough, rising=rising)
+    assert rungs.count((0, 0)) == 1 + again
+    assert found.mcse == (0.01 if again else 0.03)

@@ -122,6 +122,12 @@ def test_a_lean_of_a_tenth_per_e_fold_depends_on_the_scale(name, sign):
         assert judge_scale(Outcome.CONVERGED, found.llc, found.leans) is expected, (size, error)
 
 
+def test_what_the_curvature_knows_of_a_localization_that_is_too_large_depends_on_the_scale():
+    for shrinkage, expected in ((0.021, Outcome.SCALE_DEPENDENT), (0.019, Outcome.CONVERGED)):
+        assert judge_scale(Outcome.CONVERGED, GOOD.llc, GOOD.leans, shrinkage) is expected
+    assert judge_scale(Outcome.NOT_MIXED, GOOD.llc, GOOD.leans, 0.5) is Outcome.NOT_MIXED
+
+
 def test_only_trusted_values_are_asked_whether_they_depend_on_their_scale():
     leaning = dataclasses.replace(GOOD, sensitivity_n_beta=5.0)
     for outcome in Outcome:

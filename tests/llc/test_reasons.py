@@ -45,6 +45,10 @@ SCALES = {
     "weights, a 100th of it": ScaleReason(
         NBetaRule.NO_PLATEAU, WEIGHTS, lowered=2, ended=LadderEnd(3, still_changes=True)
     ),
+    "n_beta = n/ln(n), as looking for a plateau would cost too much; localization from the size of the weights, as the "
+    "smaller one from the curvature would cost too much, and an e times larger one takes 9% of regular ones": (
+        ScaleReason(NBetaRule.NOT_SEARCHED, LocalizationRule.AFFORDABLE, shrinkage=0.094)
+    ),
     "n_beta = n/ln(n), as no plateau was found (here w* lies too far above a minimum near by); localization given": (
         ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_minimum=False))
     ),

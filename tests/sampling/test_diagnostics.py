@@ -7,7 +7,7 @@ from scipy import stats
 
 from llckit.errors import InputError
 from llckit.sampling import ess_bulk, ess_mean, mcse_mean, rhat
-from llckit.sampling.diagnostics import FEW, STRETCHES, Z95, error_of_mean, fallen, settled, spread
+from llckit.sampling.diagnostics import FEW, STRETCHES, Z95, controlled, error_of_mean, fallen, settled, spread
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -211,3 +211,52 @@ def test_the_interval_of_short_runs_holds_the_mean(draws, chains, common):
         values = np.sqrt(1 - common) * autoregressive(draws, chains, 0.5, seed) + np.sqrt(common) * pushed
         held += abs(values.mean()) <= Z95 * error_of_mean(values)
     assert held / 400 > (0.91 if not common else 0.75)
+
+
+def normal_posterior(curvatures, spreads, draws=400, chains=8, seed=0):
+    """Excess and virial of independent draws whose spread in each direction is that share of the posterior's; γ = 1."""
+    k = np.array(curvatures)
+    x = np.random.default_rng(seed).normal(size=(draws, chains, len(k))) * np.array(spreads) / np.sqrt(k + 1)
+    return np.square(x) @ k / 2, np.square(x) @ (k + 1)
+
+
+def test_the_virial_takes_the_variance_off_a_regular_posterior():
+    k = [1000.0, 3000.0, 200.0, 500.0]
+    excess, virial = normal_posterior(k, [1, 1, 1, 1])
+    exact = sum(x / (x + 1) for x in k) / 2
+    left = controlled(excess, virial, 4)
+    assert error_of_mean(left) < error_of_mean(excess) / 100
+    assert abs(left.mean() - exact) < 4 * error_of_mean(left)
+
+
+def test_the_virial_removes_what_it_is_correlated_with():
+    covered, errors = 0, []
+    k = np.array([1000.0] * 6 + [15.0] * 6)  # γ holds the second half noticeably
+    share = k / (k + 1) / 2
+    for seed in range(200):
+        excess, virial = normal_posterior(k, np.ones(12), seed=seed)
+        left = controlled(excess, virial, 12)
+        error = error_of_mean(left)
+        covered += abs(left.mean() - share.sum()) <= Z95 * error
+        errors.append(error / error_of_mean(excess))
+    assert np.median(errors) == pytest.approx(share.std() / math.sqrt(np.square(share).mean()), rel=0.1)
+    assert abs(covered / 200 - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 200)
+
+
+@pytest.mark.parametrize(
+    ("curvatures", "spreads"),
+    [
+        ([1000.0] * 10, [1] * 9 + [0]),  # one direction has not been seen at all
+        ([1000.0] * 10, [1.1] * 10),  # too hot
+        ([1000.0] * 10 + [0.0], [1] * 11),  # one is flat, and held by γ alone
+    ],
+)
+def test_the_virial_is_left_out_where_it_is_wrong_or_of_no_use(curvatures, spreads):
+    excess, virial = normal_posterior(curvatures, spreads)
+    assert controlled(excess, virial, len(curvatures)) is excess
+
+
+@pytest.mark.parametrize("virial", [np.full((100, 4), 3.0), np.full((100, 4), np.nan)])
+def test_a_virial_that_says_nothing_is_left_out(virial):
+    excess = autoregressive(100, 4, 0.5)
+    assert controlled(excess, virial, 3) is excess
