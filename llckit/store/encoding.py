@@ -155,6 +155,8 @@ def as_bits(tensor: Tensor) -> Tensor:
     Returns:
         A uint8 row on the CPU, in the tensor's own memory if possible.
     """
+    if not tensor.numel():
+        return torch.empty(0, dtype=torch.uint8, device="cpu")  # the strides of an empty tensor may forbid a view
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     plain = plain.view(_CONTAINERS.get(plain.dtype.itemsize, plain.dtype))
     return plain.contiguous().reshape(-1).view(torch.uint8)

@@ -16,6 +16,7 @@ from llckit.errors import InputError
 from llckit.store.foreign_errors import one_line
 from llckit.store.metadata import Scalar, as_scalar
 from llckit.store.unreadable_file import unreadable_kind
+from llckit.store.zip_sums import damaged_record
 from llckit.unwrap import is_extra_state
 
 __all__ = ["PICKLED", "SUFFIXES", "read_foreign_file", "safetensors_loader", "suffix_of"]
@@ -101,13 +102,16 @@ def safetensors_loader() -> Callable[[Path], dict[str, Tensor]]:
 
 def _read(file: Path) -> object:
     try:
-        return _read_pickled(file) if suffix_of(file) in PICKLED else safetensors_loader()(file)
+        content = _read_pickled(file) if suffix_of(file) in PICKLED else safetensors_loader()(file)
     except InputError:
         raise
     except Exception as error:
         if (kind := unreadable_kind(file)) is not None:
             raise InputError(kind) from None
         raise _refusal(error) from None
+    if suffix_of(file) in PICKLED and (damaged := damaged_record(file)) is not None:
+        raise InputError(f"it is damaged: {damaged} does not have the checksum that it was saved with")
+    return content
 
 
 def _refusal(error: Exception) -> InputError:

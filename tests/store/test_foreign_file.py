@@ -211,3 +211,33 @@ def test_a_store_does_not_depend_on_the_defaults_of_the_process(folder, tmp_path
         assert not other.load(2)["weight"].is_inference() or other.verify() == []
     assert_same_bits(loaded, saved_state(3))
     assert other.manifest(1) == plain.manifest(1)
+
+
+def flipped(file, record):
+    """One bit changed in the middle of a record."""
+    with zipfile.ZipFile(file) as archive:
+        (info,) = [info for info in archive.infolist() if info.filename.endswith(record)]
+        start = info.header_offset + 30
+        content = bytearray(file.read_bytes())
+        start += int.from_bytes(content[start - 4 : start - 2], "little")
+        start += int.from_bytes(content[info.header_offset + 28 : info.header_offset + 30], "little")
+    content[start + info.file_size // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("record", ["data/0", "data/1", "/version"])
+def test_a_changed_bit_is_noticed_though_torch_does_not(folder, store, record):
+    torch.save({"state_dict": {"w": torch.randn(100), "b": torch.randn(30)}}, folder / "step_1.pt")
+    flipped(folder / "step_1.pt", record)
+    with pytest.raises(InputError, match=r"step_1\.pt cannot be imported: it is damaged"):
+        import_checkpoints(folder, store)
+    assert len(store) == 0
+
+
+def test_files_without_checksums_are_read(folder, store):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(saved_state(1) | {"empty": torch.empty(0)}, folder / "step_1.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert import_checkpoints(folder, store) == [1]
