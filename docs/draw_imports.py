@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "llckit"
 CORE = ("posterior", "sampling", "llc")
 GROUND = "ground floor"
-GROUND_FILES = ("checks", "environment", "errors", "files", "tables")
+GROUND_FILES = ("checks", "environment", "errors", "files", "tables", "unwrap")
 
 Graph = Mapping[str, set[str]]
 

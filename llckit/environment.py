@@ -34,12 +34,19 @@ def environment() -> dict[str, str | int]:
         "cpu": _cpu(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
-    } | {name: metadata.version(name) for name in PACKAGES}
+    } | {name: _version(name) for name in PACKAGES}
 
 
 def is_interactive() -> bool:
     """Whether somebody sits before this session of Python, or before the notebook that it serves."""
     return hasattr(sys, "ps1")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # a checkout that is on the path, but not installed
+        return "unknown"
 
 
 def _commit() -> str | None:

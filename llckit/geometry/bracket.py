@@ -13,7 +13,7 @@ from llckit.checks import check_integer, check_number, check_positive
 from llckit.geometry.expansion import expand
 from llckit.geometry.find_orbit import find_orbit
 from llckit.geometry.hessian import gradient_and_products, has_kink
-from llckit.geometry.rank import MAX_DENSE, MEMORY, TOLERANCE, Rank, counted, find_rank, make_task
+from llckit.geometry.rank import MAX_DENSE, MEMORY, TOLERANCE, Rank, counted, find_rank, make_task, resolution_of
 from llckit.posterior import LossFunction
 
 __all__ = ["Bracket", "bracket"]
@@ -112,17 +112,18 @@ def bracket(
     n_beta = None if n_beta is None else check_positive("n_beta", n_beta)
     localization = check_number("localization", localization, least=0)
     check_integer("max_bytes", max_bytes, 1)
+    resolution = resolution_of(model)
     task = make_task(model, data, loss_fn, double=double)
     with closing(task.samples):
         checkpoint = task.checkpoint()
         if task.dim <= MAX_DENSE:
             local = expand(task, checkpoint)
             gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
-            hessian = counted(local.values, TOLERANCE)
+            hessian = counted(local.values, TOLERANCE, resolution=resolution)
         else:
             gradient, _ = gradient_and_products(task, checkpoint, torch.zeros(0, task.dim))
             orbit_dim, kinked = find_orbit(task, checkpoint).dim, has_kink(task, checkpoint, gradient)
-            hessian = find_rank(task, checkpoint, max_bytes=max_bytes, progress=progress)
+            hessian = find_rank(task, checkpoint, resolution=resolution, max_bytes=max_bytes, progress=progress)
     rank = min(hessian.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit
     h = hessian.eigenvalues[len(hessian.eigenvalues) - rank :]
     return Bracket(

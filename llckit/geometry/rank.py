@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from llckit.geometry.check_module import check_module
 from llckit.geometry.hessian import gradient_and_products
 from llckit.geometry.range_search import RangeSearch
 from llckit.posterior import Checkpoint, LossFunction, Task, behavioral_task
+from llckit.posterior.copied import copied
 from llckit.posterior.trees import Tree, tree_map
 
 __all__ = [
@@ -33,10 +33,12 @@ __all__ = [
     "find_rank",
     "hessian_rank",
     "make_task",
+    "resolution_of",
 ]
 
 MAX_DENSE = 3000  # parameters: a float64 Hessian of 72 MB, whose eigenvalues take seconds
 TOLERANCE = 1e-6  # relative to the largest eigenvalue; float32 weights leave about 1e-7 in place of zeros
+RESOLUTION_FLOAT64 = 1e-12  # relative to the largest: what float64 weights leave in place of zeros is smaller
 TOLERANCE_FLOAT32 = 1e-4  # the same for products with random vectors in float32, whose rounding errors are up to 1e-5
 NEGATIVE_MARGIN = 10.0  # an eigenvalue has to exceed the most negative one, the size of the errors, by this factor
 GAP = 10.0  # ratio of neighbouring eigenvalues that separates those that count from the others
@@ -104,6 +106,7 @@ class Rank:
             searched, shape (found,). The i-th largest Ritz value never exceeds the i-th largest eigenvalue (Cauchy).
         tolerance: Tolerance, relative to the largest eigenvalue.
         method: How the eigenvalues were found.
+        resolution: Relative size above which an eigenvalue is more than rounding of the weights, at most `tolerance`.
     """
 
     rank: int
@@ -111,16 +114,26 @@ class Rank:
     eigenvalues: Tensor
     tolerance: float
     method: Method
+    resolution: float
 
     @property
     def is_exact(self) -> bool:
         """Whether the rank is more than a lower bound.
 
-        Three things must hold: all eigenvalues above the tolerance were found, the smallest that counts is at least 10
-        times the largest that does not, and none is more negative than the tolerance. Otherwise the memory, or the
-        choice of a tolerance within a spectrum without a gap, set the rank.
+        Four things must hold: all eigenvalues above the tolerance were found, the smallest that counts is at least 10
+        times the largest that does not, none is more negative than the tolerance, and none that does not count is
+        known to differ from zero. Otherwise the memory, or the choice of a tolerance within a spectrum without a gap or
+        over many decades, set the rank.
         """
-        return self.method.missed is not None and (self.rank == 0 or self.gap >= GAP) and not self.is_saddle
+        has_gap = self.rank == 0 or self.gap >= GAP
+        return self.method.missed is not None and has_gap and not self.is_saddle and not self.num_small
+
+    @property
+    def num_small(self) -> int:
+        """Number of eigenvalues that do not count, but exceed what rounding and errors leave in place of zeros."""
+        low, high = self._extremes
+        floor = max(self.resolution * high, -NEGATIVE_MARGIN * low, 0.0)
+        return max(0, int((self.eigenvalues > floor).sum()) - self.rank)
 
     @property
     def is_saddle(self) -> bool:
@@ -130,10 +143,11 @@ class Rank:
 
     @property
     def note(self) -> str:
-        """How the eigenvalues were found, and whether w* is no minimum, in words."""
-        if not self.is_saddle:
-            return str(self.method)
+        """How the eigenvalues were found, and whether w* is no minimum or some are too small to count, in words."""
         low, high = self._extremes
+        if not self.is_saddle:
+            small = f"; {self.num_small} more are small, but not zero: features may have different scales"
+            return f"{self.method}{small if self.num_small else ''}"
         share = f"-{-low / high:.2g} of the largest" if high > 0 else "no positive one"
         return f"{self.method}; no minimum: eigenvalues down to {low:.2g}, {share}"
 
@@ -181,15 +195,23 @@ def hessian_rank(
     """
     check_seed(seed)
     check_integer("max_bytes", max_bytes, 1)
+    resolution = resolution_of(model)
     task = make_task(model, data, loss_fn, double=double)
     task = behavioral_task(task) if gauss_newton else task
     with closing(task.samples):
         checkpoint = task.checkpoint()
         if task.dim > MAX_DENSE:
-            return find_rank(task, checkpoint, max_bytes=max_bytes, seed=seed, progress=progress)
+            return find_rank(task, checkpoint, resolution=resolution, max_bytes=max_bytes, seed=seed, progress=progress)
         _, hessian = gradient_and_products(task, checkpoint, None)
     values = torch.linalg.eigvalsh((hessian + hessian.T).double() / 2).cpu()
-    return counted(values, TOLERANCE)
+    return counted(values, TOLERANCE, resolution=resolution)
+
+
+def resolution_of(model: nn.Module) -> float:
+    """Relative size of what rounding of a user's weights makes of zeros; inf stands for the tolerance."""
+    check_module(model)
+    types = {p.dtype for p in model.parameters() if p.requires_grad}
+    return RESOLUTION_FLOAT64 if types == {torch.float64} else math.inf
 
 
 def make_task(model: nn.Module, data: Any, loss_fn: LossFunction, *, double: bool | None) -> Task:
@@ -212,20 +234,23 @@ def make_task(model: nn.Module, data: Any, loss_fn: LossFunction, *, double: boo
         double = sum(p.numel() for p in model.parameters() if p.requires_grad) <= MAX_DENSE
     if not check_bool("double", double):
         return Task(model, data, loss_fn)
-    return Task(copy.deepcopy(model).double(), data, lambda model, batch: loss_fn(model, _in_double(batch)))
+    return Task(copied(model).double(), data, lambda model, batch: loss_fn(model, _in_double(batch)))
 
 
 def _in_double(batch: Tree) -> Tree:
     return tree_map(lambda x: x.double() if x.is_floating_point() else x, batch)
 
 
-def counted(values: Tensor, tolerance: float, method: Method = AllEigenvalues()) -> Rank:
+def counted(
+    values: Tensor, tolerance: float, method: Method = AllEigenvalues(), *, resolution: float = math.inf
+) -> Rank:
     """The rank that eigenvalues or Ritz values give.
 
     Args:
         values: Eigenvalues, ascending, float64.
         tolerance: Tolerance, relative to the largest.
         method: How they were found.
+        resolution: See `Rank`.
 
     Returns:
         The rank.
@@ -235,13 +260,14 @@ def counted(values: Tensor, tolerance: float, method: Method = AllEigenvalues())
     kept, left = values[counts], values[~counts]
     rest = max(float(left.abs().max()) if len(left) else 0.0, method.missed or 0.0)
     gap = math.nan if not len(kept) else math.inf if rest == 0 else float(kept[0]) / rest
-    return Rank(len(kept), gap, values, tolerance, method)
+    return Rank(len(kept), gap, values, tolerance, method, min(resolution, tolerance))
 
 
 def find_rank(
     task: Task,
     checkpoint: Checkpoint,
     *,
+    resolution: float = math.inf,
     max_bytes: int = MEMORY,
     seed: int = 0,
     progress: bool = False,
@@ -251,6 +277,7 @@ def find_rank(
     Args:
         task: Model and loss.
         checkpoint: w* and the samples.
+        resolution: See `Rank`.
         max_bytes: Bytes of the vectors kept.
         seed: Seed of the random vectors.
         progress: Whether a bar is shown (on a terminal).
@@ -278,4 +305,5 @@ def find_rank(
     with tqdm(total=size, desc="rank", unit="direction", disable=None if progress else True) as bar:
         missed = search.run(block, generator, bar)
     found = search.num_found
-    return counted(search.ritz(), tolerance, PartialSearch(found) if missed is None else RitzValues(found, missed))
+    method = PartialSearch(found) if missed is None else RitzValues(found, missed)
+    return counted(search.ritz(), tolerance, method, resolution=resolution)

@@ -335,7 +335,9 @@ def _check_checkpoints(store: CheckpointStore, task: Task, steps: Iterable[int] 
     for step in chosen:
         manifest = store.manifest(step)
         try:
-            task.layout.check_names({name: entry.shape for entry in manifest.tensors for name in entry.names})
+            entries = {name: entry for entry in manifest.tensors for name in entry.names}
+            shapes = {name: entry.shape for name, entry in entries.items()}
+            task.layout.check_names(shapes, {name: entry.dtype for name, entry in entries.items()})
         except InputError as error:
             raise InputError(f"step {step}: {error}") from error
         broken = [name for name in manifest.nonfinite if name in parameters]

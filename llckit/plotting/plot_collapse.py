@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from llckit.plotting.style import TEXT, WIDTH, new_figure
+from llckit.plotting.style import TEXT, WIDTH, in_house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,7 @@ OBSERVABLE_RATIOS = {
 }
 
 
+@in_house_style
 def plot_collapse(data: Mapping[str, np.ndarray], test: HyperscalingTest, *, title: str | None = None) -> Figure:
     """Draw every observable as it was measured, and scaled with the exponents of a test.
 

@@ -12,7 +12,7 @@ from llckit.llc import Z95, LLCCurve
 from llckit.plotting.is_doubtful import depends_on_scale, is_doubtful
 from llckit.plotting.stage_marks import name_stages, shade_stages, stage_handles, strip_height
 from llckit.plotting.step_axis import LinearStepAxis, LogStepAxis
-from llckit.plotting.style import TEXT, new_figure
+from llckit.plotting.style import TEXT, in_house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ STEP_AXES = {"log": LogStepAxis(), "linear": LinearStepAxis()}
 MOST_CHAINS_DRAWN = 8
 
 
+@in_house_style
 def plot_curve(
     curve: LLCCurve,
     transitions: Sequence[Transition] = (),

@@ -11,7 +11,7 @@ from llckit.errors import InputError
 from llckit.llc import Spectrogram
 from llckit.plotting.is_doubtful import is_doubtful
 from llckit.plotting.step_axis import LogStepAxis
-from llckit.plotting.style import COLORS, MARKERS, MEANINGS, TEXT, new_figure
+from llckit.plotting.style import COLORS, MARKERS, MEANINGS, TEXT, in_house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_spectrogram"]
 
 
+@in_house_style
 def plot_spectrogram(
     spectrogram: Spectrogram, transitions: Sequence[LinkedTransition] = (), *, title: str | None = None
 ) -> Figure:

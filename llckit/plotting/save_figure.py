@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from llckit.files import check_new_file, write_new_file
+from llckit.plotting.style import house_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,5 +28,6 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     path = check_new_file(path, FIGURE_ENDINGS)
     image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
+    with house_style():
+        figure.savefig(image, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH)
     write_new_file(path, image.getvalue())

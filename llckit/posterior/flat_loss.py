@@ -94,7 +94,7 @@ class FlatLoss:
 
     def own_weights(self) -> tuple[Tensor, dict[str, Tensor]]:
         """The model's own state: its sampled weights, shape (dim,), and what is fixed; see `Layout.split`."""
-        return self.layout.split(self.module.model.state_dict())
+        return self.layout.split(self.layout.own_state())
 
     def mean(self, weights: Tensor, fixed: Fixed, batch: Tree) -> Tensor:
         """Mean loss of one batch at one vector of weights.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from llckit.errors import InputError
+from llckit.posterior.checkpoint_names import CheckpointNames
+from llckit.posterior.number_kinds import can_become, comparable, has_fractions_for, is_broken
 
 NAMES_SHOWN = 5
 
@@ -42,21 +44,28 @@ class Layout:
         for name, parameter in named:
             groups.setdefault(id(parameter), []).append(name)
         self.tied = {name: groups[id(parameter)] for name, parameter in named}
-        own = tensors_of(model.state_dict())
+        self._names = CheckpointNames(model)
+        own = self._names.tensors()
         self._own_shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
         self._own_types = {name: tensor.dtype for name, tensor in own.items()}
         self._fixed = [name for name, p in model.named_parameters() if not p.requires_grad or name in self.indices]
         self._model = model
 
-    def check_names(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Compare a checkpoint's names and shapes with the model's.
+    def check_names(
+        self, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, torch.dtype] | None = None
+    ) -> None:
+        """Compare a checkpoint's names, shapes and types with the model's.
 
         Args:
             shapes: Tensor shape by name.
+            types: Tensor type by name; None leaves types out.
 
         Raises:
-            InputError: A name is missing, unknown, or has another shape.
+            InputError: A name is missing, unknown, or has another shape, or a type that cannot be that of the model.
         """
+        names = self._names.own(shapes)
+        shapes = {own: shapes[name] for name, own in names.items()}
+        types = {} if types is None else {own: types[name] for name, own in names.items()}
         own = self._own_shapes
         problems = [f"{name}: missing" for name in own if not any(n in shapes for n in self.tied.get(name, [name]))]
         problems += [f"{name}: not in the model" for name in shapes if name not in own]
@@ -71,27 +80,41 @@ class Layout:
                 f"the checkpoint does not fit the task's model ({'; '.join(problems[:NAMES_SHOWN])}{more}); "
                 "expected the architecture that the checkpoints were saved from"
             )
+        if problems := [
+            f"{name} is {types[name]}, the model's {dtype}"
+            for name, dtype in self._own_types.items()
+            if name in types and not can_become(types[name], dtype, is_parameter=name in self.tied)
+        ]:
+            raise InputError(
+                "the checkpoint holds other kinds of numbers than the task's model "
+                f"({'; '.join(problems[:NAMES_SHOWN])}); expected floating-point weights, neither complex nor quantized"
+            )
+
+    def own_state(self) -> dict[str, Tensor]:
+        """The model's own parameters and persistent buffers by name."""
+        return {name: tensor.detach() for name, tensor in self._names.tensors().items()}
 
     def split(self, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """A state dictionary as sampled weights and all the rest.
 
         Args:
-            state: Tensors by the model's names; of tied weights one name is enough.
+            state: Tensors by the model's names, or those that wrappers give them; of tied weights one name is enough.
 
         Returns:
             The sampled weights, shape (dim,), and what is fixed by name: parameters that are not sampled or sampled in
             part, and buffers. Tensors that have the right type and device already are shared, not copied.
 
         Raises:
-            InputError: Names or shapes differ, tied weights differ, or values are not finite.
+            InputError: Names or shapes differ, tied weights differ, or values are not finite or no real numbers.
         """
-        state = tensors_of(state)
-        self.check_names({name: tuple(tensor.shape) for name, tensor in state.items()})
-        self._check_finite(state)
+        given = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        self.check_names({n: tuple(t.shape) for n, t in given.items()}, {n: t.dtype for n, t in given.items()})
+        state = {own: given[name] for name, own in self._names.own(given).items()}
+        self._check_values(state)
         given = dict(state)
         for name, group in self.tied.items():
             first = next(n for n in group if n in state)
-            if name in state and not torch.equal(state[first], state[name]):
+            if name != first and name in state and not torch.equal(comparable(state[first]), comparable(state[name])):
                 raise InputError(
                     f"{first} and {name} differ in the checkpoint; expected the same values, as they are one parameter "
                     "in the model"
@@ -102,15 +125,16 @@ class Layout:
         fixed |= {name: cast.get(name, buffer) for name, buffer in self._model.named_buffers()}
         return self.flat(cast[name] for name in self.shapes), fixed
 
-    def _check_finite(self, state: Mapping[str, Tensor]) -> None:
+    def _check_values(self, state: Mapping[str, Tensor]) -> None:
         # Buffers may hold -inf: the mask of causal attention does.
-        broken = [
-            name
-            for name, value in state.items()
-            if not (torch.isfinite(value).all() if name in self.tied else not torch.isnan(value).any())
-        ]
+        broken = [name for name, value in state.items() if is_broken(value, is_parameter=name in self.tied)]
         if broken:
             raise InputError(f"weights hold NaN or inf in {', '.join(broken[:NAMES_SHOWN])}; expected finite numbers")
+        if cut := [name for name, value in state.items() if has_fractions_for(value, self._own_types[name])]:
+            raise InputError(
+                f"the checkpoint holds fractions in {', '.join(cut[:NAMES_SHOWN])}, which are integers in the task's "
+                f"model; expected the architecture that the checkpoints were saved from"
+            )
 
     def flat(self, tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
         """One vector from a tensor for each sampled parameter, such as its weights or its gradient.
@@ -144,8 +168,3 @@ class Layout:
                 piece = torch.scatter(fixed[name].reshape(-1), 0, self.indices[name], piece)
             named[name] = piece.view(shape)
         return named
-
-
-def tensors_of(state: Mapping[str, object]) -> dict[str, Tensor]:
-    """The tensors of a state dictionary: modules may keep extra state that is no tensor and never sampled."""
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from llckit.errors import InputError
+from llckit.posterior.check_model import check_model, set_evaluating
+from llckit.posterior.copied import copied
 from llckit.posterior.restriction import Selection, restrict
 
 
 def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Copy a model; all sampled parameters of the copy share one real floating type.
+    """Copy a model without the wrappers of training; all sampled parameters of the copy share one real floating type.
 
     Args:
         model: The user's model, which stays as it is.
@@ -22,19 +24,15 @@ def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str
         The copy in evaluation mode, and for each parameter sampled in part the indices of its sampled entries.
 
     Raises:
-        InputError: The model cannot be copied or has nothing to sample, or `restrict` refuses the selection.
+        InputError: The model cannot be copied or has nothing to sample, or `check_model` or `restrict` refuses it.
     """
-    try:
-        model = copy.deepcopy(model).eval()
-    except Exception as error:
-        raise InputError(
-            f"the model cannot be copied ({error}); expected a torch.nn.Module that copy.deepcopy accepts"
-        ) from error
+    check_model(model)
+    model = copied(model)
+    set_evaluating(model)
     _separate(model, set())
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-        raise InputError(
-            "the model has lazy parameters; expected parameters with a shape: run one batch through it first"
-        )
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False  # the same gradient, as a dense tensor
     indices = restrict(model, params)
     sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not sum(p.numel() for p in sampled.values()):

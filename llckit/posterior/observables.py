@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import SupportsFloat
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from llckit.checks import shown
 from llckit.errors import InputError
 from llckit.posterior.checkpoint import Checkpoint
+from llckit.posterior.copied import copied
 from llckit.posterior.task import Task
 
 Observable = Callable[[nn.Module], SupportsFloat]
@@ -39,7 +39,7 @@ def observing(
         raise InputError(
             f"observe is {shown(functions)}; expected functions of the model by name, such as {{'norm': norm}}"
         )
-    model = copy.deepcopy(task.model)
+    model = copied(task.model)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
 
     def place(row: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from llckit.checks import check_bool, check_integer
 from llckit.errors import InputError
 from llckit.posterior.check_loss import PROBE, check_loss
+from llckit.posterior.check_model import check_forward
 from llckit.posterior.checkpoint import Checkpoint
 from llckit.posterior.compiling import Compiler
 from llckit.posterior.flat_loss import FlatLoss, LossFunction, LossModule
@@ -28,7 +29,8 @@ HALF = (torch.float16, torch.bfloat16)
 class Task:
     """What is measured: a model, its data and its loss, with L(w) = mean loss over all samples.
 
-    The model is copied and put in evaluation mode; the caller's stays as it is. Parameters with
+    The model is copied, without the wrappers of training (DataParallel, torch.compile, AveragedModel and such), and put
+    in evaluation mode; the caller's stays as it is. Parameters with
     `requires_grad=True` are sampled, each once however many names it has (tied weights); the others and the buffers
     stay at the checkpoint's values. Half-precision models are sampled in float32.
 
@@ -88,6 +90,7 @@ class Task:
         try:
             why = ", since the inverse temperature 1/ln(n) needs ln(n) > 0"
             self.n = check_integer("n", self.samples.n if n is None else n, 2, why)
+            check_forward(model, lambda probe: loss_fn(probe, self.samples.first(PROBE)))
             self._compose(model, indices, loss_fn)
             self.compiler = Compiler(self.device) if compile else None
         except BaseException:  # or processes that read the data would stay
@@ -178,15 +181,16 @@ class Task:
         """Where to sample: the weights of a checkpoint, or the model's own.
 
         Args:
-            state: A state dictionary with the model's names and shapes; None takes the model as given.
+            state: A state dictionary with the model's names and shapes, or of the model in wrappers; None takes the
+                model as given.
 
         Returns:
             The checkpoint in the coordinates that are sampled.
 
         Raises:
-            InputError: Names or shapes differ, tied weights differ, or values are not finite.
+            InputError: Names, shapes or kinds of numbers differ, tied weights differ, or values are not finite.
         """
-        weights, fixed = self.layout.split(self.model.state_dict() if state is None else state)
+        weights, fixed = self.layout.split(self.layout.own_state() if state is None else state)
         user = Checkpoint(self.original.flat_loss, weights, fixed, self.samples, self.compiler)
         return user if self._teacher is None else self._teacher.checkpoint(user)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from llckit.llc import LLCCurve
 from llckit.plotting import plot_curve
+from llckit.plotting.style import house_style
 from llckit.report.numbers import number, step_number
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def svg_element(plot: Figure, name: str, title: str, description: str) -> str:
     """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    plot.savefig(buffer, format="svg", metadata=no_metadata)
+    with house_style():
+        plot.savefig(buffer, format="svg", metadata=no_metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)

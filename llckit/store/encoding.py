@@ -13,6 +13,7 @@ from llckit.checks import shown
 from llckit.errors import InputError
 from llckit.store.manifest import DTYPES, MAX_MANIFEST_BYTES, Manifest, TensorEntry
 from llckit.store.metadata import as_scalar
+from llckit.unwrap import is_extra_state
 
 __all__ = ["EncodedCheckpoint", "as_bits", "copied", "encode"]
 
@@ -94,7 +95,13 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _checked(state: object) -> dict[str, Tensor]:
     if not isinstance(state, Mapping):
         raise InputError(f"model is {shown(state)}; expected an nn.Module or a dict from names to tensors")
-    state = dict(state)  # once: a mapping that makes its tensors anew might reuse the same memory for them
+    # Once: a mapping that makes its tensors anew might reuse the same memory for them. What modules keep as extra state
+    # is not sampled, so that it is no loss if it is no tensor.
+    state = {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, Tensor) or not (isinstance(name, str) and is_extra_state(name))
+    }
     if not state:
         raise InputError("the state dict is empty; expected at least one tensor")
     refused = [f"{name!r} {reason}" for name, value in state.items() if (reason := _refusal(name, value))]
@@ -148,6 +155,8 @@ def as_bits(tensor: Tensor) -> Tensor:
     Returns:
         A uint8 row on the CPU, in the tensor's own memory if possible.
     """
+    if not tensor.numel():
+        return torch.empty(0, dtype=torch.uint8, device="cpu")  # the strides of an empty tensor may forbid a view
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     plain = plain.view(_CONTAINERS.get(plain.dtype.itemsize, plain.dtype))
     return plain.contiguous().reshape(-1).view(torch.uint8)

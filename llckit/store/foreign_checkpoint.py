@@ -9,21 +9,17 @@ from torch import Tensor
 
 from llckit.errors import InputError
 from llckit.store.encoding import encode
-from llckit.store.foreign_file import PICKLED, read_foreign_file
+from llckit.store.foreign_file import PICKLED, read_foreign_file, suffix_of
 from llckit.store.manifest import Manifest
 from llckit.store.metadata import Scalar
+from llckit.store.step_in_name import last_integer, step_in_name
 from llckit.store.trainer_folder import logged_metadata, read_trainer_weights, trainer_step
+from llckit.unwrap import bare_names
 
 __all__ = ["foreign_step", "foreign_weights_hash", "load_foreign", "source_named"]
 
-_STEP = re.compile(r"steps?[=_-]?(\d+)", re.IGNORECASE)
-_NO_INTEGER = re.compile(r"steps?[=_-]?\d+([a-z]|\.\d)", re.IGNORECASE)  # such as step_10k
-# Not a step: the digits of a decimal fraction, as in "loss=0.25", and digits before a letter, as in "7b".
-_INTEGER = re.compile(r"(?<!\d)(?<!\d\.)\d+(?!\d|\.\d|[A-Za-z])")
-_VERSION = re.compile(r"-v\d+$")  # Lightning appends it to a name that is taken
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-# torch.compile and FSDP wrap modules at any depth.
-_WRAPPED_MODULE = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.")
+_INSIDE = ("global_step", "step", "global_steps", "iteration")
 
 
 def foreign_step(source: Path) -> int | None:
@@ -33,26 +29,26 @@ def foreign_step(source: Path) -> int | None:
         source: A file or a `checkpoint-N` folder.
 
     Returns:
-        The number after "step" in the name; else the `global_step` or `step` beside the weights; else the last integer
-        in the name; None if there is none of these.
+        The number after "step" in the name; else the `global_step`, `step`, `global_steps` or `iteration` beside the
+        weights; else the last integer in the name; None if there is none of these.
 
     Raises:
         InputError: The file is one shard of a model, its step is not an integer, or it cannot be read.
     """
     if source.is_dir():
         return trainer_step(source)
-    if _SHARD.search(source.stem):
+    suffix = suffix_of(source)
+    stem = source.name.lower().removesuffix(suffix)
+    if _SHARD.search(stem):
         raise InputError("it is one shard of a model; give the folder with its index, named checkpoint-STEP")
-    if unclear := _NO_INTEGER.search(source.stem):
-        raise InputError(f"{unclear[0]!r} in its name is no integer; rename it to something like step_400")
-    if named := _STEP.findall(source.stem):
-        return int(named[-1])
-    if source.suffix.lower() in PICKLED:
+    if (named := step_in_name(stem)) is not None:
+        return named
+    if suffix in PICKLED:
         numbers = read_foreign_file(source)[1]
-        if isinstance(inside := numbers.get("global_step", numbers.get("step")), int):
-            return inside
-    integers = _INTEGER.findall(_VERSION.sub("", source.stem))
-    return int(integers[-1]) if integers else None
+        inside = (value for key in _INSIDE if isinstance(value := numbers.get(key), int) and value >= 0)
+        if (step := next(inside, None)) is not None:
+            return step
+    return last_integer(stem)
 
 
 def load_foreign(step: int, source: Path) -> tuple[dict[str, Tensor], dict[str, Scalar]]:
@@ -106,17 +102,16 @@ def source_named(source: Path) -> Iterator[None]:
 
 def _without_wrappers(state: Mapping) -> dict:
     """The state dict without the prefixes that wrappers add to names."""
-    if any(isinstance(name, str) and name.split(".")[-1] == "_flat_param" for name in state):
+    names = [name for name in state if isinstance(name, str)]
+    if any(name.split(".")[-1] == "_flat_param" for name in names):
         raise InputError("it holds the flat parameters of FSDP; save the full state dict (FULL_STATE_DICT)")
-    names = {name: _WRAPPED_MODULE.sub("", name) if isinstance(name, str) else name for name in state}
-    if all(isinstance(name, str) and name.startswith("module.") for name in names.values()):
-        # Once only: a layer of the model itself may be called "module" as well.
-        names = {name: bare.removeprefix("module.") for name, bare in names.items()}
-    origins: dict[object, object] = {}
-    for name, bare in names.items():
-        if origins.setdefault(bare, name) is not name:
+    if len(names) < len(state):
+        return dict(state)  # which `encode` refuses
+    found: dict[str, str] = {}
+    for name, bare in bare_names(names).items():
+        if (first := found.setdefault(bare, name)) is not name:
             raise InputError(
-                f"{origins[bare]!r} and {name!r} are both {bare!r} without the prefixes of torch.compile and "
-                f"parallel wrappers; save the state dict of the unwrapped model"
+                f"{first!r} and {name!r} are both {bare!r} without the prefixes of torch.compile and parallel "
+                f"wrappers; save the state dict of the unwrapped model"
             )
-    return {bare: state[name] for name, bare in names.items()}
+    return {bare: state[name] for bare, name in found.items()}

@@ -5,30 +5,24 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from llckit.errors import InputError
+from llckit.unwrap import sharded_part, unwrapped, wrapper_names
 
 __all__ = ["plain_state", "refuse_sharded"]
-
-# Compared by name, since importing torch's own class takes a second, and other libraries have classes of the same name.
-_SHARDED = {"FullyShardedDataParallel", "XlaFullyShardedDataParallel", "DTensor"}
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a module under the names that it has without wrappers.
 
     Args:
-        model: A module; it or parts of it may be wrapped by DistributedDataParallel, DataParallel or torch.compile.
+        model: A module; it or parts of it may be wrapped, see `llckit.unwrap`.
 
     Returns:
         Tensors by name.
     """
-    wrapped = set()
-    for path, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            wrapped.add(f"{path}.module".removeprefix("."))
-        elif "_orig_mod" in module._modules:
-            wrapped.add(f"{path}._orig_mod".removeprefix("."))
+    model = unwrapped(model)
+    paths, own = wrapper_names(model)
     state = model.state_dict()
-    return {_without(wrapped, name): value for name, value in state.items()} if wrapped else state
+    return {_without(paths, name): value for name, value in state.items() if name not in own} if paths else state
 
 
 def refuse_sharded(model: nn.Module | Mapping[str, Tensor]) -> None:
@@ -45,17 +39,14 @@ def refuse_sharded(model: nn.Module | Mapping[str, Tensor]) -> None:
         parts = [*model.named_modules(), *model.named_parameters()]
     elif isinstance(model, Mapping):
         parts = [*model.items()]
-    for name, part in parts:
-        kinds = [kind.__name__ for kind in type(part).__mro__ if kind.__name__ in _SHARDED]
-        if isinstance(part, Tensor) and hasattr(part, "ds_id"):  # DeepSpeed's mark
-            kinds = ["ZeRO-3 partition"]
-        if kinds:
-            raise InputError(
-                f"the model is sharded ({name or 'it'} is a {kinds[0]}); expected a process that holds all weights; "
-                f"gather them on all ranks, by get_model_state_dict(model, options=StateDictOptions("
-                f"full_state_dict=True, cpu_offload=True)) of torch.distributed.checkpoint.state_dict, and give "
-                f"the recorder that state dict"
-            )
+    if (found := sharded_part(parts)) is not None:
+        name, kind = found
+        raise InputError(
+            f"the model is sharded ({name or 'it'} is a {kind}); expected a process that holds all weights; "
+            f"gather them on all ranks, by get_model_state_dict(model, options=StateDictOptions("
+            f"full_state_dict=True, cpu_offload=True)) of torch.distributed.checkpoint.state_dict, and give "
+            f"the recorder that state dict"
+        )
 
 
 def _without(wrapped: set[str], name: str) -> str:

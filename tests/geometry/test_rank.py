@@ -196,3 +196,36 @@ def test_wrong_input_is_refused():
     with pytest.raises(InputError, match=r"expected room for four vectors of 4602 weights, 73632 bytes"):
         hessian_rank(*case, max_bytes=73631)
     assert not hessian_rank(*case, max_bytes=73632).is_exact
+
+
+@pytest.mark.parametrize(("size", "rank"), [(0.2, 4), (1e-2, 2), (1e-3, 1), (1e-5, 1)])
+def test_features_of_other_scales_are_not_called_flat(size, rank):
+    """Eigenvalues 1, size², size⁴, size⁶ of a float64 model: those that do not count are known not to be zero."""
+    x = torch.randn(50, 4, dtype=torch.float64) * size ** torch.arange(4.0, dtype=torch.float64)
+    model = nn.Linear(4, 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    data = x, torch.zeros(50, 1, dtype=torch.float64)
+    dense, free = hessian_rank(model, data, squared_loss), matrix_free((model, data, squared_loss))
+    box = bracket(model, data, squared_loss)
+    assert abs(dense.rank - rank) <= (size == 1e-3), "there the second eigenvalue lies at the tolerance"
+    assert free.rank == box.rank == dense.rank
+    assert dense.is_exact == box.rank_is_exact == (rank == 4)
+    assert ("features may have different scales" in box.note) == (rank < 4)
+
+
+def squared_loss(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean()
+
+
+def test_zeros_of_a_float64_model_are_zeros():
+    x = torch.randn(50, 4, dtype=torch.float64) @ torch.diag(torch.tensor([1, 1e-2, 0, 0], dtype=torch.float64))
+    model = nn.Linear(4, 1, bias=False).double()
+    found = hessian_rank(model, (x, model(x).detach()), squared_loss)
+    assert (found.rank, found.is_exact, found.num_small) == (2, True, 0)
+
+
+def test_float32_weights_leave_small_eigenvalues_in_place_of_zeros():
+    values = torch.tensor([1e-9, 1e-7, 0.5, 1.0], dtype=torch.float64)
+    assert counted(values, 1e-6).is_exact
+    assert not counted(values, 1e-6, resolution=1e-12).is_exact
+    assert counted(values * torch.tensor([-100, 1, 1, 1]), 1e-6, resolution=1e-12).is_exact, "errors are as large"

@@ -131,3 +131,10 @@ def test_non_ascii_and_odd_names(store):
         "λ\0": 2,
         "..": 3,
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16, torch.bool, torch.complex64])
+def test_empty_tensors_of_any_strides_have_no_bits(store, dtype):
+    for step, empty in enumerate([torch.empty(0, 3, dtype=dtype), torch.empty(1, dtype=dtype).expand(0, 1)]):
+        store.save(step, {"w": empty, "strided": torch.empty(1, dtype=dtype).as_strided((0,), (0,))})
+        assert store.load(step)["w"].shape == empty.shape
