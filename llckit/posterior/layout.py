@@ -85,7 +85,8 @@ class Layout:
         Raises:
             InputError: Names or shapes differ, tied weights differ, or values are not finite.
         """
-        state = tensors_of(state)
+        # Autograd cannot save what was made in inference mode.
+        state = {name: value.clone() if value.is_inference() else value for name, value in tensors_of(state).items()}
         self.check_names({name: tuple(tensor.shape) for name, tensor in state.items()})
         self._check_finite(state)
         given = dict(state)
