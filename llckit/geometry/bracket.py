@@ -121,7 +121,7 @@ def bracket(
             gradient, orbit_dim, kinked = local.gradient, local.orbit_dim, local.kinked
             hessian = counted(local.values, TOLERANCE, resolution=resolution)
         else:
-            gradient, _ = gradient_and_products(task, checkpoint, torch.zeros(0, task.dim))
+            gradient, _ = gradient_and_products(task, checkpoint, torch.zeros(0, task.dim, device="cpu"))
             orbit_dim, kinked = find_orbit(task, checkpoint).dim, has_kink(task, checkpoint, gradient)
             hessian = find_rank(task, checkpoint, resolution=resolution, max_bytes=max_bytes, progress=progress)
     rank = min(hessian.rank, task.dim - orbit_dim)  # off a minimum, there may be curvature along the orbit

@@ -30,7 +30,7 @@ def gradient_and_products(task: Task, checkpoint: Checkpoint, vectors: Tensor | 
         InputError: The loss cannot be differentiated twice, or a derivative is not finite.
     """
     weights = checkpoint.weights.detach().requires_grad_()
-    vectors = torch.eye(task.dim).to(weights) if vectors is None else vectors.to(weights)
+    vectors = torch.eye(task.dim, device="cpu").to(weights) if vectors is None else vectors.to(weights)
     gradient, products = torch.zeros_like(checkpoint.weights), torch.zeros_like(vectors)
     graphs = max(1, min(COLUMNS, len(vectors))) if task.flat_loss.vmaps else 1  # of second derivatives, alive at a time
     size = max(1, MEMORY // (graphs * max(1, checkpoint.bytes_per_sample)))
@@ -70,7 +70,7 @@ def shaken(checkpoint: Checkpoint, share: float) -> Checkpoint:
     """
     weights = checkpoint.weights.detach()
     scale = float(weights.double().square().mean().sqrt()) or 1.0
-    noise = torch.randn(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(weights.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
     return checkpoint.at(weights + share * scale * noise.to(weights))
 
 
@@ -87,7 +87,7 @@ def has_kink(task: Task, checkpoint: Checkpoint, gradient: Tensor) -> bool:
     Returns:
         Whether it jumps; False if the gradient is not finite near w*, since nothing can be said then.
     """
-    none = torch.zeros(0, task.dim)
+    none = torch.zeros(0, task.dim, device="cpu")
     try:
         near, far = (
             float((gradient_and_products(task, shaken(checkpoint, share), none)[0] - gradient).double().norm())

@@ -78,7 +78,7 @@ def orbit_basis(
     """
     moves = tangents(weights, symmetries, kinds)
     if not sum(len(rows) for rows in moves):
-        return torch.zeros(0, sum(tensor.numel() for tensor in weights.values()), dtype=torch.float64)
+        return torch.zeros(0, sum(tensor.numel() for tensor in weights.values()), dtype=torch.float64, device="cpu")
     rows = torch.cat(moves)
     lengths = rows.norm(dim=1)
     keep = lengths > TOLERANCE * lengths.max()
@@ -134,7 +134,7 @@ def _moves(weights: Mapping[str, Tensor], symmetry: Symmetry | None) -> list[Mov
     moves += [(view, -right[:, :, None] * (left @ matrix)[:, None, :]) for view, matrix in consumers]
     if symmetry.bias is None or symmetry.out_bias is None:
         return [moves]
-    units = torch.eye(left.shape[1]).to(left)
+    units = torch.eye(left.shape[1], device="cpu").to(left)
     shifts = [(symmetry.bias, units[:, :, None])]
     shifts += [(symmetry.out_bias, -matrix[:, :, None]) for _, matrix in consumers]
     return [moves, shifts]
@@ -143,7 +143,7 @@ def _moves(weights: Mapping[str, Tensor], symmetry: Symmetry | None) -> list[Mov
 def _generators(producer: Tensor, consumer: Tensor, kind: Kind) -> tuple[Tensor, Tensor]:
     """The factors u and v of the generators G = u vᵀ, each of shape (generators, units)."""
     if kind == "homogeneous":
-        left = right = torch.eye(len(producer)).to(producer)
+        left = right = torch.eye(len(producer), device="cpu").to(producer)
         return left, right
     # In bases that fit both sides, G = u_i v_jᵀ moves nothing if and only if u_iᵀV′ = 0 and v_jᵀ(V b) = 0. The other G
     # are at most as many as both sides have weights; gl_h itself may be far larger.
@@ -158,19 +158,19 @@ def _generators(producer: Tensor, consumer: Tensor, kind: Kind) -> tuple[Tensor,
 def _same_in_all_units(matrix: Tensor) -> Tensor:
     """Moves of the columns of a matrix (units, entries): each adds the same to all units."""
     units, entries = matrix.shape
-    return torch.eye(entries).to(matrix)[:, None, :].expand(-1, units, -1)
+    return torch.eye(entries, device="cpu").to(matrix)[:, None, :].expand(-1, units, -1)
 
 
 def _every_entry(matrix: Tensor) -> Tensor:
     """Moves of single entries of a matrix (units, entries)."""
-    return torch.eye(matrix.numel()).to(matrix).view(-1, *matrix.shape)
+    return torch.eye(matrix.numel(), device="cpu").to(matrix).view(-1, *matrix.shape)
 
 
 def _flat(groups: Sequence[Moves], weights: Mapping[str, Tensor]) -> Tensor:
     """Moves of views as vectors of all weights, one generator per row."""
     starts = dict(zip(weights, itertools.accumulate((t.numel() for t in weights.values()), initial=0), strict=False))
     dim = sum(tensor.numel() for tensor in weights.values())
-    like = next(iter(weights.values()), torch.zeros(0, dtype=torch.float64))
+    like = next(iter(weights.values()), torch.zeros(0, dtype=torch.float64, device="cpu"))
     found = [like.new_zeros(0, dim)]
     for moves in groups:
         rows = like.new_zeros(len(moves[0][1]), dim)

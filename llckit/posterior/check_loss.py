@@ -12,27 +12,37 @@ from torch import Tensor
 from llckit.errors import InputError
 from llckit.posterior.flat_loss import Fixed, FlatLoss
 from llckit.posterior.samples import Samples
-from llckit.posterior.trees import Tree, tree_map
+from llckit.posterior.trees import Tree, cut
 
 PROBE = 8  # samples in the batch on which the loss is tried
 CALLS = 20  # of a loss that draws random numbers, to see whether they change it
 
 
-def check_loss(flat_loss: FlatLoss, samples: Samples) -> None:
+def check_loss(flat_loss: FlatLoss, samples: Samples) -> bool:
     """Refuse a loss that cannot be sampled: wrong in shape or value, random, without gradient, or no mean over samples.
 
     Args:
         flat_loss: The loss; it is tried at the model's own weights.
-        samples: The data, of which the first few samples are tried.
+        samples: The data, of which the first few samples are tried, and some from all over.
+
+    Returns:
+        Whether it is a plain mean over samples. Otherwise it weighs those of a batch against each other, as a mean over
+        tokens or class weights do, and its value depends on how samples are put into batches.
 
     Raises:
         InputError: The loss is wrong; the message says what it gave, and what was expected.
     """
     center, fixed = flat_loss.own_weights()
     batch, size = next(samples.chunks(PROBE))
-    weights = center.clone().requires_grad_()
-    per_sample = _check_values(flat_loss, weights, fixed, batch, size)
-    _check_mean(flat_loss, center, fixed, batch, size, per_sample=per_sample)
+    away = torch.randn(center.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(center)
+    elsewhere = center + 0.1 * (float(center.square().mean().sqrt()) or 1.0) * away
+    per_sample = _check_values(flat_loss, center.clone().requires_grad_(), fixed, batch, size)
+    _check_modes(flat_loss, elsewhere, fixed, batch)
+    is_mean = _is_mean(flat_loss, (center, elsewhere), fixed, batch, size, per_sample=per_sample)
+    if samples.block is not None and samples.n > size:
+        spread = np.unique(np.linspace(0, samples.n - 1, 2 * PROBE).astype(int))
+        more = samples.gather(torch.as_tensor(spread, device="cpu"))
+        is_mean &= _is_mean(flat_loss, (center, elsewhere), fixed, more, len(spread), per_sample=per_sample)
     if samples.reread is not None:
         once, again = (flat_loss.mean(center, fixed, batch).item() for batch in samples.reread)
         if not math.isclose(once, again, rel_tol=1e-6):
@@ -40,6 +50,7 @@ def check_loss(flat_loss: FlatLoss, samples: Samples) -> None:
                 f"reading the same indices twice gives two losses ({once:.8g}, {again:.8g}): the data set augments at "
                 "random; expected one fixed value per index: switch the augmentation off"
             )
+    return is_mean
 
 
 def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tree, size: int) -> bool:
@@ -74,7 +85,14 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
             f"the loss differs between two calls on the same samples ({first.item():.8g}, {second.item():.8g}); "
             "expected a deterministic loss: remove dropout, noise or random augmentation from loss_fn"
         )
-    depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
+    try:
+        depends = first.requires_grad and torch.autograd.grad(first, weights, allow_unused=True)[0] is not None
+    except Exception as error:
+        raise InputError(
+            f"the gradient of the loss fails on the first {size} samples: {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0]}; expected a loss that autograd can differentiate, with dense "
+            "gradients (sparse=False)"
+        ) from error
     if not depends:
         raise InputError(
             "the loss does not depend on the parameters of the model given to loss_fn; expected a loss that does: use "
@@ -83,39 +101,59 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
     return raw.dim() == 1
 
 
-def _check_mean(flat_loss: FlatLoss, center: Tensor, fixed: Fixed, batch: Tree, size: int, *, per_sample: bool) -> None:
-    """Refuse a loss of a batch that is not the mean, or a weighted mean, of the losses of its two halves."""
+def _check_modes(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tree) -> None:
+    """Refuse a loss that is another function where no gradients are recorded."""
+    try:
+        recorded = flat_loss.mean(weights.clone().requires_grad_(), fixed, batch).item()
+        with torch.no_grad():
+            bare = flat_loss.mean(weights, fixed, batch).item()
+    except Exception:
+        return  # tried elsewhere than at the checkpoint: whoever goes there will see the error
+    if math.isfinite(recorded) and math.isfinite(bare) and not math.isclose(recorded, bare, rel_tol=1e-3):
+        raise InputError(
+            f"the loss differs with and without recorded gradients ({recorded:.8g}, {bare:.8g}); expected one "
+            "function: see that neither the model nor loss_fn asks torch.is_grad_enabled(), and switch off fast paths "
+            "that only run without gradients"
+        )
+
+
+def _is_mean(
+    flat_loss: FlatLoss, at: tuple[Tensor, Tensor], fixed: Fixed, batch: Tree, size: int, *, per_sample: bool
+) -> bool:
+    """Whether the loss of a batch is the mean of those of its two halves; False for a weighted mean, else refused."""
     half = size // 2
-    if 2 * half != size:
-        return
-    pieces = [batch, *(tree_map(lambda x, at=at: x[at : at + half], batch) for at in (0, half))]
-    away = torch.randn(center.shape, generator=torch.Generator().manual_seed(0)).to(center)
-    elsewhere = center + 0.1 * (float(center.square().mean().sqrt()) or 1.0) * away
+    pieces = [cut(batch, *part) for part in ((0, 2 * half), (0, half), (half, 2 * half))]
     try:
         with torch.no_grad():
-            here, there = (
-                [flat_loss.mean(weights, fixed, piece).item() for piece in pieces] for weights in (center, elsewhere)
-            )
+            here, there = ([flat_loss.mean(w, fixed, piece).item() for piece in pieces] for w in at)
     except Exception:
-        return  # a loss made for one size of batch: nothing to compare with
+        return True  # a loss made for one size of batch: nothing to compare with
     whole, first, second = here
     if not np.isfinite(here).all():
-        return  # such as a half in which no sample counts
-    if abs(2 * whole - first - second) <= 1e-3 * (abs(first) + abs(second)) + 1e-12:
-        return
+        return not math.isfinite(whole)  # a half in which no sample counts
+    if _are_means(here):
+        # Where all outputs are alike, as in a model that is zero, every weighted mean is a plain one.
+        return not np.isfinite(there).all() or _are_means(there)
     if math.isclose(whole, first + second, rel_tol=1e-3):
         raise InputError(
-            f"the loss of {size} samples is the sum of the losses of its two halves; expected a mean: use "
+            f"the loss of {2 * half} samples is the sum of the losses of its two halves; expected a mean: use "
             'reduction="mean", or one loss per sample'
         )
     weighted = not np.isfinite(there).all() or _are_weighted_means(here, there)
     if per_sample or not weighted:
         raise InputError(
-            f"the loss of {size} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
+            f"the loss of {2 * half} samples ({whole:.6g}) is no mean of the losses of its two halves ({first:.6g}, "
             f"{second:.6g}); expected a mean over independent samples: see that samples of a batch do not act on each "
             "other, as by batch normalisation in training mode, or by targets whose shape is broadcast against the "
             "outputs'"
         )
+    return False
+
+
+def _are_means(values: list[float]) -> bool:
+    """Whether a triple is ((a + b)/2, a, b)."""
+    whole, a, b = values
+    return abs(2 * whole - a - b) <= 1e-3 * (abs(a) + abs(b)) + 1e-12
 
 
 def _are_weighted_means(here: list[float], there: list[float]) -> bool:

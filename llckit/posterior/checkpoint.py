@@ -85,7 +85,7 @@ class Checkpoint:
         """
         if size >= self.samples.n or not self.samples.is_indexable:
             return self
-        order = torch.randperm(self.samples.n, generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(self.samples.n, generator=torch.Generator().manual_seed(seed), device="cpu")
         few = self.samples.subset(order[:size])
         return Checkpoint(self.flat_loss, self.weights, self.fixed, few, self.compiler, self._user)
 
@@ -241,4 +241,6 @@ class Checkpoint:
     def _chunks(self, n: int, rows: int) -> tuple[bool, int]:
         """Whether rows are evaluated in one call, and at how many of n samples at a time."""
         batched = self.flat_loss.is_batched(n * self.bytes_per_sample)
+        if not self.samples.is_separable:
+            return batched, n
         return batched, max(1, ACTIVATION_BYTES // (max(1, self.bytes_per_sample) * (rows if batched else 1)))

@@ -56,8 +56,10 @@ def curvature(gradient: Gradient, center: Tensor, seed: int = 0) -> Spectrum:
     dim = len(center)
     delta = STEP * (float(center.double().square().mean().sqrt()) or 1.0)
     if dim <= DENSE:
-        hessian = _products(gradient, center, torch.eye(dim, dtype=torch.float64), delta)
-        return Spectrum(torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(dim, dtype=torch.float64))
+        hessian = _products(gradient, center, torch.eye(dim, dtype=torch.float64, device="cpu"), delta)
+        return Spectrum(
+            torch.linalg.eigvalsh((hessian + hessian.T) / 2), torch.ones(dim, dtype=torch.float64, device="cpu")
+        )
     delta *= math.sqrt(dim)
     if 8 * PROBES * LANCZOS_STEPS * dim > BASIS_BYTES:
         return _quadrature(*_lanczos_of_three(gradient, center, delta, seed, LANCZOS_STEPS), dim)
@@ -98,7 +100,7 @@ def _products(gradient: Gradient, center: Tensor, vectors: Tensor, delta: float)
 def _lanczos(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spectrum:
     dim = len(center)
     generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(PROBES, dim, generator=generator, dtype=torch.float64)
+    start = torch.randn(PROBES, dim, generator=generator, dtype=torch.float64, device="cpu")
     basis, alphas, betas = [start / start.norm(dim=1, keepdim=True)], [], []
     for _ in range(LANCZOS_STEPS):
         image = _products(gradient, center, basis[-1], delta)
@@ -113,7 +115,7 @@ def _lanczos(gradient: Gradient, center: Tensor, delta: float, seed: int) -> Spe
 def _lanczos_of_three(gradient: Gradient, center: Tensor, delta: float, seed: int, steps: int) -> tuple[Tensor, Tensor]:
     """The plain recurrence, which keeps three vectors in memory: its tridiagonal matrix, as `_quadrature` takes it."""
     generator = torch.Generator().manual_seed(seed)
-    vector = torch.randn(len(center), generator=generator, dtype=center.dtype).to(center)
+    vector = torch.randn(len(center), generator=generator, dtype=center.dtype, device="cpu").to(center)
     vector /= vector.norm()
     previous, alphas, betas = torch.zeros_like(vector), [], []
     for _ in range(steps):

@@ -108,6 +108,8 @@ class Layout:
             InputError: Names or shapes differ, tied weights differ, or values are not finite or no real numbers.
         """
         given = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        # Autograd cannot save what was made in inference mode.
+        given = {name: value.clone() if value.is_inference() else value for name, value in given.items()}
         self.check_names({n: tuple(t.shape) for n, t in given.items()}, {n: t.dtype for n, t in given.items()})
         state = {own: given[name] for name, own in self._names.own(given).items()}
         self._check_values(state)

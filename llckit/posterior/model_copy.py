@@ -30,9 +30,7 @@ def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str
     model = copied(model)
     set_evaluating(model)
     _separate(model, set())
-    for module in model.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.sparse = False  # the same gradient, as a dense tensor
+    _one_function(model)
     indices = restrict(model, params)
     sampled = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not sum(p.numel() for p in sampled.values()):
@@ -46,6 +44,18 @@ def copy_model(model: nn.Module, params: Selection) -> tuple[nn.Module, dict[str
     if types != {torch.float64} and types != {torch.float32}:
         model = model.double() if torch.float64 in types else model.float()
     return model, indices
+
+
+def _one_function(model: nn.Module) -> None:
+    """Let the copy compute the same with and without recorded gradients, and give dense gradients."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+        # Without gradients torch takes a fast path that sets the outputs of padded positions to zero.
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+        elif isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # read by the choice of the fast path alone
 
 
 def _separate(parent: nn.Module, known: set[int]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing import current_process
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler, default_collate
+from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from llckit.errors import InputError
+from llckit.posterior.loader_order import check_order
 from llckit.posterior.trees import Tree, leaves, placed
 
 COLLATE_SIZE = 256  # samples in a batch if there is no DataLoader to say
@@ -42,7 +45,7 @@ class Reader:
         self._workers: dict[str, Any] = {}
         if isinstance(data, DataLoader):
             self.dataset, self.collate, self.size = data.dataset, data.collate_fn, data.batch_size or COLLATE_SIZE
-            _check_order(data)
+            check_order(data)
             if data.num_workers and not current_process().daemon:  # daemons may not have children
                 self._workers = {name: getattr(data, name) for name in WORKERS}
         if isinstance(self.dataset, IterableDataset) or not (
@@ -50,8 +53,9 @@ class Reader:
         ):
             raise InputError(
                 f"data is a {type(data).__name__} that cannot be indexed; expected tensors, a Dataset with __len__ and "
-                "__getitem__, or a DataLoader over one. What does not fit into memory is read again at every pass, "
-                "which needs a Dataset whose __getitem__(i) reads sample i, such as from a memory-mapped file"
+                "__getitem__, or a DataLoader over one: list(...) of a stream that ends and fits into memory. What "
+                "does not fit there is read again at every pass, which needs a Dataset whose __getitem__(i) reads "
+                "sample i, such as from a memory-mapped file"
             )
         self._name, self._device, self._half_to = type(data).__name__, device, half_to
         self.n = len(self.dataset)
@@ -94,12 +98,14 @@ class Reader:
                 try:
                     batch, crc = next(batches)
                 except Exception as error:
+                    why = (self._death() if by_workers else None) or (
+                        f"{_cause(error)}; expected tensors with one row per sample, or a Dataset whose samples "
+                        "collate into batches"
+                    )
                     del batches
                     self.close()
                     raise InputError(
-                        f"reading samples {min(indices)} to {max(indices)} of the data ({self._name}) failed: "
-                        f"{_cause(error)}; expected tensors with one row per sample, or a Dataset whose samples "
-                        "collate into batches"
+                        f"reading samples {min(indices)} to {max(indices)} of the data ({self._name}) failed: {why}"
                     ) from error.with_traceback(None)  # whose frames would keep the workers
                 yield self.place(batch, copy=by_workers), crc
         finally:
@@ -143,8 +149,24 @@ class Reader:
                 )
             assert isinstance(self._loader.batch_sampler, _Order)
             self._loader.batch_sampler.blocks = blocks
-            batches = iter(self._loader)
+            with torch.device("cpu"):  # where torch draws the workers' seed, whatever the user's default device
+                batches = iter(self._loader)
         yield from batches
+
+    def _death(self) -> str | None:
+        """How a worker process ended, if one did: torch only says that its connection is lost."""
+        for process in getattr(getattr(self._loader, "_iterator", None), "_workers", ()):
+            with suppress(RuntimeError):  # which torch raises from a signal as soon as a worker has ended
+                process.join(0.1)
+            code = process.exitcode
+            if code is not None:
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                memory = " (as where memory runs out)" if code == -signal.SIGKILL else ""
+                return (
+                    f"a worker process {how}{memory}; expected workers that live: num_workers=0 reads in this process "
+                    "and shows what is wrong, and fewer workers take less memory"
+                )
+        return None
 
 
 class _Order:
@@ -180,20 +202,3 @@ def _cause(error: Exception) -> str:
         return f"{name}: {text}"
     last = text.rfind(f"{name}: ")  # a worker's whole traceback comes as the message
     return (text[last:] if last >= 0 else text.strip().splitlines()[-1]).strip()
-
-
-def _check_order(loader: DataLoader) -> None:
-    # A loader's order does not matter, but a sampler that leaves samples out or weighs them changes L.
-    if isinstance(loader.dataset, IterableDataset):
-        return
-    if loader.batch_sampler is None:
-        raise InputError(
-            "data is a DataLoader with batch_size=None, whose items are batches already; expected a Dataset of single "
-            "samples, or the tensors themselves"
-        )
-    total, drawn = len(loader.dataset), len(loader.sampler)  # pyright: ignore[reportArgumentType]
-    if drawn != total or isinstance(loader.sampler, WeightedRandomSampler):
-        raise InputError(
-            f"data is a DataLoader whose sampler ({type(loader.sampler).__name__}) draws {drawn} of {total} samples; "
-            "the loss needs to know which: give it torch.utils.data.Subset(dataset, indices) instead"
-        )

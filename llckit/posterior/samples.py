@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from llckit.errors import InputError
+from llckit.posterior.containers import check_columns, check_dataset
 from llckit.posterior.streaming import Reader, Stream, read_once
-from llckit.posterior.trees import Tree, alike, cut, form, leaves, length, placed, rebuilt, tree_map
+from llckit.posterior.trees import Tree, alike, cut, form, joined, leaves, length, num_bytes, placed, tree_map
 
 PAIRED_BYTES = 2**28  # of a function's values that are kept beside the samples
 
@@ -36,6 +37,7 @@ class Samples:
     Attributes:
         n: Number of samples.
         reread: Two batches of the same indices, if reading them twice gave different tensors; else None.
+        is_separable: Whether the loss of all is the mean of the losses of parts; see `inseparable`.
 
     Raises:
         InputError: There are no samples, lengths differ, or the data cannot be indexed or read.
@@ -47,7 +49,9 @@ class Samples:
             isinstance(data, (tuple, list)) and data and all(isinstance(x, (Tensor, np.ndarray)) for x in data)
         ):
             found = [placed(data, device, half_to)]
+            check_columns(found[0])
         else:
+            check_dataset(data)
             reader = Reader(data, torch.device(device), half_to)
             try:
                 found, self.reread = read_once(reader)
@@ -55,20 +59,30 @@ class Samples:
                 reader.close()
                 raise
         self._source = found if isinstance(found, Stream) else _Kept(found)
-        self.n = sum(self._source.sizes)
+        self.n, self.is_separable = sum(self._source.sizes), True
         if self.n == 0:
             raise InputError("data is empty; expected at least one sample")
 
     @staticmethod
     def _of(source: _Source) -> Samples:
         new = object.__new__(Samples)
-        new.n, new.reread, new._source = sum(source.sizes), None, source
+        new.n, new.reread, new._source, new.is_separable = sum(source.sizes), None, source, True
+        return new
+
+    def inseparable(self) -> Samples:
+        """The same samples for a loss that weighs those of a batch against each other: only all together define it.
+
+        Returns:
+            Samples of which no part may stand for all.
+        """
+        new = self._of(self._source)
+        new.reread, new.is_separable = self.reread, False
         return new
 
     @property
     def is_indexable(self) -> bool:
         """Whether single samples can be gathered; not if a collate function pads batches to different lengths."""
-        return self._source.is_indexable
+        return self.is_separable and self._source.is_indexable
 
     @functools.cached_property
     def digest(self) -> str:
@@ -94,7 +108,7 @@ class Samples:
         """The first `size` samples of the first block (or the whole block), as one batch."""
         return next(self.chunks(size))[0]
 
-    def paired(self, function: Callable[[Tree], Tensor], size: int, *, keep: bool = True) -> Samples:
+    def paired(self, function: Callable[[Tree], Tree], size: int, *, keep: bool = True) -> Samples:
         """The same samples, each as a pair (sample, function of it), sharing memory with these.
 
         The function's values are kept in memory even if the samples are not. As a model's outputs they tend to be far
@@ -102,7 +116,7 @@ class Samples:
         are asked for if they would take more than 256 MiB, or if only few samples will be.
 
         Args:
-            function: Maps a batch to one tensor whose first dimension is the batch.
+            function: Maps a batch to a tensor, or several, whose first dimension is the batch.
             size: Largest number of samples in a call.
             keep: Whether values may be computed now, for all samples.
 
@@ -111,11 +125,11 @@ class Samples:
         """
         size = min(size, self._source.most)
         value = function(cut(self.first(1), 0, 1))
-        if not keep or value.numel() * value.element_size() * self.n > PAIRED_BYTES:
+        if not keep or num_bytes(value) * self.n > PAIRED_BYTES:
             return self._of(_PairedLater(self._source, function, size))
         assert not isinstance(self._source, _PairedLater)  # pairs are not paired again
         pieces = iter([function(batch) for batch, _ in self._source.chunks(size)])
-        values = [torch.cat([next(pieces) for _ in range(0, each, size)]) for each in self._source.sizes]
+        values = [joined([next(pieces) for _ in range(0, each, size)]) for each in self._source.sizes]
         return self._of(self._source.paired(values))
 
     def subset(self, indices: Tensor) -> Samples:
@@ -142,6 +156,12 @@ class Samples:
         Raises:
             InputError: The samples are kept as batches of different shapes.
         """
+        if not self.is_separable:
+            raise InputError(
+                "the loss weighs the samples of a batch against each other (a mean over tokens, or class weights), so "
+                "minibatches do not have it as their mean; use the full loss (batch_size=None) or give one loss per "
+                "sample, shape (batch,)"
+            )
         if not self.is_indexable:
             raise InputError(
                 "the data's batches differ in shape, so single samples cannot be drawn; use the full loss "
@@ -161,9 +181,7 @@ class _Kept:
     def __init__(self, blocks: list[Tree]) -> None:
         lengths = [length(block) for block in blocks]
         if alike([form(block) for block in blocks]):
-            columns = zip(*(leaves(block) for block in blocks), strict=True)
-            merged = [torch.cat(column) if len(blocks) > 1 else column[0] for column in columns]
-            blocks = [rebuilt(blocks[0], merged)]
+            blocks = [joined(blocks)] if len(blocks) > 1 else blocks
             lengths = [sum(lengths)]
         self._blocks, self.sizes = blocks, lengths
         self.most = max(1, sum(lengths))
@@ -183,7 +201,7 @@ class _Kept:
                 whole = start == 0 and stop == total
                 yield block if whole else cut(block, start, stop), stop - start
 
-    def paired(self, values: list[Tensor]) -> _Kept:
+    def paired(self, values: list[Tree]) -> _Kept:
         return _Kept(list(zip(self._blocks, values, strict=True)))
 
     def gather(self, indices: Tensor) -> Tree:
@@ -193,7 +211,7 @@ class _Kept:
 class _PairedLater:
     """Samples paired with a function of them that is computed whenever they are asked for."""
 
-    def __init__(self, source: _Source, function: Callable[[Tree], Tensor], size: int) -> None:
+    def __init__(self, source: _Source, function: Callable[[Tree], Tree], size: int) -> None:
         self._source, self._function, self._size = source, function, size
         self.sizes, self.most, self.is_indexable = source.sizes, min(size, source.most), source.is_indexable
 
@@ -204,7 +222,7 @@ class _PairedLater:
     def gather(self, indices: Tensor) -> Tree:
         batch = self._source.gather(indices.reshape(-1))
         pieces = [cut(batch, i, i + self._size) for i in range(0, indices.numel(), self._size)]
-        values = torch.cat([self._function(piece) for piece in pieces])
+        values = joined([self._function(piece) for piece in pieces])
         return tree_map(lambda x: x.reshape(*indices.shape, *x.shape[1:]), (batch, values))
 
     def part(self, indices: Tensor) -> _PairedLater | None:

@@ -36,7 +36,7 @@ class Stream:
         sample_bytes: Bytes that a sample takes in memory.
         head: The first batches, which are kept.
         is_indexable: Whether single samples can be gathered.
-        values: Tensors that are paired with the samples, one for each of `sizes`; None without.
+        values: What is paired with the samples, a tensor or several for each of `sizes`; None without.
     """
 
     reader: Reader
@@ -48,7 +48,7 @@ class Stream:
     sample_bytes: int
     head: list[Tree]
     is_indexable: bool
-    values: list[Tensor] | None = None
+    values: list[Tree] | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -68,7 +68,7 @@ class Stream:
             start = 0
             for batch, count in _pieces(within, min(size, self.most)):
                 stop = start + count
-                yield (batch if self.values is None else (batch, self.values[number][start:stop])), count
+                yield (batch if self.values is None else (batch, cut(self.values[number], start, stop))), count
                 start = stop
 
     def _read(self) -> Iterator[Tree]:
@@ -85,11 +85,11 @@ class Stream:
                 )
             yield block
 
-    def paired(self, values: list[Tensor]) -> Stream:
+    def paired(self, values: list[Tree]) -> Stream:
         """The same samples, each paired with a value, which is kept in memory.
 
         Args:
-            values: A tensor for each of `sizes`, whose first dimension counts the samples.
+            values: For each of `sizes` a tensor, or several, whose first dimension counts the samples.
 
         Returns:
             A stream of pairs.
@@ -116,7 +116,7 @@ class Stream:
                 "cannot be drawn; use the full loss (batch_size=None) or a collate function that pads all samples alike"
             )
         batch = tree_map(lambda x: x.reshape(*indices.shape, *x.shape[1:]), _join(blocks, 0))
-        return batch if self.values is None else (batch, self.values[0][indices.to(self.values[0].device)])
+        return batch if self.values is None else (batch, tree_map(lambda x: x[indices.to(x.device)], self.values[0]))
 
     def part(self, indices: Tensor) -> Stream | None:
         """Some of the samples.
@@ -132,7 +132,7 @@ class Stream:
         order = [self.order[i] for i in indices.tolist()]
         blocks = _by(self.reader.size, order)
         checksums: list[int | None] = [None] * len(blocks)
-        values = None if self.values is None else [self.values[0][indices.to(self.values[0].device)]]
+        values = None if self.values is None else [tree_map(lambda x: x[indices.to(x.device)], self.values[0])]
         lengths = [*map(len, blocks)]
         return replace(self, order=order, blocks=blocks, checksums=checksums, lengths=lengths, head=[], values=values)
 

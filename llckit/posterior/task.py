@@ -24,6 +24,7 @@ from llckit.posterior.samples import Samples
 from llckit.posterior.teacher import Teacher
 
 HALF = (torch.float16, torch.bfloat16)
+WHOLE_BYTES = 2**30  # that autograd may keep of all samples at once, if the loss is defined of all at once only
 
 
 class Task:
@@ -38,9 +39,10 @@ class Task:
         model: The architecture, at w* or at any weights if checkpoints are loaded later.
         data: See `Samples`; a Dataset that takes more than 4 GiB is read again at every pass.
         loss_fn: `loss_fn(model, batch)` giving the mean loss of the batch (a scalar) or one loss per sample
-            (batch,), in the user's own unit (nats for cross-entropy).
-        n: Number of samples in the statistical sense, if not the number of rows in `data` (for token losses: say
-            whether sequences or tokens count).
+            (batch,), in the user's own unit (nats for cross-entropy). A mean that weighs samples against each other
+            (over tokens of unequal sequences, by class) is that of all samples in one batch, if they fit into one.
+        n: Number of samples in the statistical sense, if not the number of rows in `data`. For token losses: the
+            sequences, as they are independent (the default), or the number of predicted tokens. It enters n/ln n only.
         device: Where everything is computed; by default where the model is.
         params: Names or patterns such as "layers.0.*" of the parameters to sample, or boolean masks by name; the rest
             stays at the checkpoint. None samples all that train.
@@ -73,6 +75,7 @@ class Task:
         params: Selection = None,
         compile: bool = False,
     ) -> None:
+        _check_grad_mode()
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if not callable(loss_fn):
@@ -102,7 +105,21 @@ class Task:
         self.layout = Layout(model, indices)
         self.flat_loss = FlatLoss(LossModule(model, loss_fn), self.layout, self.samples.first(PROBE))
         with torch.enable_grad():
-            check_loss(self.flat_loss, self.samples)
+            if not check_loss(self.flat_loss, self.samples):
+                self._take_whole()
+
+    def _take_whole(self) -> None:
+        """Define L as the loss of all samples in one batch, if they fit into one."""
+        kept = self.samples.n * self.flat_loss.saved_bytes(*self.flat_loss.own_weights(), self.samples)
+        if self.samples.block is None or kept > WHOLE_BYTES:
+            why = "that differ in shape" if self.samples.block is None else f"which take {kept / 2**30:.3g} GiB"
+            raise InputError(
+                "the loss weighs the samples of a batch against each other, as a mean over tokens or class weights do, "
+                f"so it depends on how the {self.samples.n} samples are put into batches, {why}; expected one loss per "
+                "sample, shape (batch,): its own sum over tokens (or class weight times loss) divided by the mean "
+                "number of tokens (or mean weight) of all samples"
+            )
+        self.samples = self.samples.inseparable()
 
     @property
     def dim(self) -> int:
@@ -190,9 +207,18 @@ class Task:
         Raises:
             InputError: Names, shapes or kinds of numbers differ, tied weights differ, or values are not finite.
         """
+        _check_grad_mode()
         weights, fixed = self.layout.split(self.layout.own_state() if state is None else state)
         user = Checkpoint(self.original.flat_loss, weights, fixed, self.samples, self.compiler)
         return user if self._teacher is None else self._teacher.checkpoint(user)
+
+
+def _check_grad_mode() -> None:
+    if torch.is_inference_mode_enabled():
+        raise InputError(
+            "llckit is called inside torch.inference_mode(), where torch records no gradients; expected a call outside "
+            "of it, or inside torch.inference_mode(False)"
+        )
 
 
 def _placed(model: nn.Module, device: torch.device | str | None) -> tuple[torch.device, nn.Module]:

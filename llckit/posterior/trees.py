@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 from llckit.errors import InputError
 
@@ -29,7 +30,7 @@ def tree_map(function: Callable[[Tensor], object], tree: Tree) -> Tree:
         InputError: A leaf is neither a tensor nor a NumPy array.
     """
     if isinstance(tree, np.ndarray) and tree.dtype != object:
-        tree = torch.as_tensor(tree)
+        tree = _from_numpy(tree)
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
@@ -59,6 +60,12 @@ def rebuilt(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
 def cut(tree: Tree, start: int, stop: int) -> Tree:
     """The samples `start` to `stop` of a batch, as views."""
     return tree_map(lambda x: x[start:stop], tree)
+
+
+def joined(trees: Sequence[Tree]) -> Tree:
+    """Several batches of one form as one batch."""
+    columns = zip(*(leaves(tree) for tree in trees), strict=True)
+    return rebuilt(trees[0], [torch.cat(column) for column in columns])
 
 
 def length(tree: Tree) -> int:
@@ -129,10 +136,60 @@ def placed(
 
     Returns:
         A tree of the same shape.
+
+    Raises:
+        InputError: A tensor is not dense or holds no values, or `tree_map` refuses a leaf.
     """
 
     def place(x: Tensor) -> Tensor:
+        _check_dense(x)
         dtype = half_to if x.dtype in (torch.float16, torch.bfloat16) and half_to is not None else x.dtype
+        x = x.clone() if x.is_inference() else x  # autograd cannot save what was made in inference mode
         return x.detach().to(device, dtype, non_blocking=non_blocking, copy=copy)
 
     return tree_map(place, tree)
+
+
+def _from_numpy(array: np.ndarray) -> Tensor:
+    """The array as a tensor: it shares memory where torch can, and is a copy of the same values where it cannot."""
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise InputError(
+                f"data holds a masked array with {np.ma.count_masked(array)} of {array.size} values masked; expected "
+                "values in every place: give the mask as an array of its own, which loss_fn can use, or fill it"
+            )
+        array = array.data
+    # torch takes neither negative strides (flipped images), nor another byte order (FITS, IDX), nor read-only memory.
+    native = array.dtype.newbyteorder("=")
+    if not array.dtype.isnative or not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = np.array(array, dtype=native, order="C")
+    try:
+        return torch.as_tensor(array, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"data holds a NumPy array of type {array.dtype}, which torch cannot hold ({error}); expected numbers: "
+            "convert it with astype"
+        ) from error
+
+
+def _check_dense(x: Tensor) -> None:
+    """Refuse what has no row of numbers for every sample."""
+    if x.is_meta:
+        raise InputError("data holds a tensor on the meta device, which has no values; expected tensors in memory")
+    if isinstance(x, MaskedTensor):
+        raise InputError(
+            "data holds a MaskedTensor; expected a dense tensor: give values and mask as two tensors, and let loss_fn "
+            "apply the mask"
+        )
+    if x.is_nested:
+        raise InputError(
+            "data holds a nested tensor; expected a dense tensor: pad it (torch.nested.to_padded_tensor), and give the "
+            "mask as a tensor of its own"
+        )
+    if x.layout is not torch.strided:
+        raise InputError(
+            f"data holds a sparse tensor ({x.layout}); expected a dense tensor: x.to_dense(), or a Dataset whose "
+            "samples are dense"
+        )
+    if x.is_quantized:
+        raise InputError(f"data holds a quantized tensor ({x.dtype}); expected a dense tensor: x.dequantize()")

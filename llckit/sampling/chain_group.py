@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llckit.errors import InputError
 from llckit.posterior import LocalPosterior, largest_eigenvalue
 from llckit.sampling.jumps import Jumps
 from llckit.sampling.noise import Noise, PairedNoise
@@ -192,8 +193,12 @@ def chain_groups(
         The groups, in the order of the chains.
 
     Raises:
-        InputError: The sampler does not accept minibatches and a batch size is given.
+        InputError: The sampler does not accept minibatches and a batch size is given, or it is above the number of
+            samples.
     """
+    n = posterior.checkpoint.samples.n
+    if batch_size is not None and batch_size > n:
+        raise InputError(f"batch_size is {batch_size}; expected at most the {n} samples there are, or None for all")
     at_center: list[float] = []
 
     def largest(weights: Tensor | None) -> float:

@@ -28,28 +28,28 @@ class Noise:
 
     def normal(self, dim: int) -> Tensor:
         """Standard normal numbers, shape (rows, dim)."""
-        draws = torch.empty(len(self._rows), dim, dtype=self._like.dtype)
+        draws = torch.empty(len(self._rows), dim, dtype=self._like.dtype, device="cpu")
         for row, generator in zip(draws, self._rows, strict=True):
             row.normal_(generator=generator)
         return draws.to(self._like.device)
 
     def uniform(self) -> Tensor:
         """Uniform numbers in [0, 1), float64, shape (rows,)."""
-        draws = [torch.rand((), generator=generator, dtype=torch.float64) for generator in self._rows]
+        draws = [torch.rand((), generator=generator, dtype=torch.float64, device="cpu") for generator in self._rows]
         return torch.stack(draws).to(self._like.device)
 
     def integers(self, high: int, size: int) -> Tensor:
         """Integers below `high`, shape (rows, size)."""
-        draws = [torch.randint(high, (size,), generator=generator) for generator in self._rows]
+        draws = [torch.randint(high, (size,), generator=generator, device="cpu") for generator in self._rows]
         return torch.stack(draws).to(self._like.device)
 
     def common_integers(self, high: int, size: int) -> Tensor:
         """Integers below `high`, shape (size,), the same for all rows."""
-        return torch.randint(high, (size,), generator=self._shared).to(self._like.device)
+        return torch.randint(high, (size,), generator=self._shared, device="cpu").to(self._like.device)
 
     def common(self) -> float:
         """One uniform number in [0, 1), the same for all rows."""
-        return float(torch.rand((), generator=self._shared, dtype=torch.float64))
+        return float(torch.rand((), generator=self._shared, dtype=torch.float64, device="cpu"))
 
 
 class PairedNoise(Noise):
