@@ -249,7 +249,7 @@ def figures(document: Document) -> dict[str, Any]:
 
 def main() -> None:
     """Train and analyse."""
-    sizes = {"moduli": (MODULI, (13, 17, 19, 23)), "seeds": (20, 3), "steps": (4000, 1), "processes": (2, 1)}
+    sizes = {"moduli": (MODULI, (13, 17, 19)), "seeds": (20, 3), "steps": (4000, 1), "processes": (2, 1)}
     run = begin(__file__, __doc__, report, sizes=sizes)
     moduli, steps = run.sizes["moduli"], run.sizes["steps"]
     cases = {f"p = {p}, fractions {half + 1}, {half + 3} …": (p, half) for p in moduli for half in (0, 1)}

@@ -292,7 +292,7 @@ def main() -> None:
     """Train or find the model, then measure."""
     sizes = {
         "language_model": (_language_model.FULL, _language_model.TINY),
-        "references": (8, 2),
+        "references": (8, 1),
         "long_run": (LONG, SHORT),
         "estimate": ({}, FEW),
     }

@@ -122,7 +122,7 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Measure all parts."""
-    run = begin(__file__, __doc__, report, sizes={"curves": (1000, 6), "checkpoints": (1000, 60)})
+    run = begin(__file__, __doc__, report, sizes={"curves": (1000, 2), "checkpoints": (1000, 30)})
     curves = run.sizes["curves"]
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "false alarms": partial(false_alarms, curves),

@@ -286,7 +286,7 @@ def _limited(found: Mapping[str, Any] | None) -> str | None:
 def main() -> None:
     """Estimate all nets."""
     sizes = {
-        "nets": (list(NETS), ["MLP", "tied embedding"]),
+        "nets": (list(NETS), [MLP]),
         "steps": (200, 20),
         "limits": ([5.0, 20.0, 60.0], [1.0]),
         "default_seconds": (40.0, 5.0),

@@ -17,20 +17,17 @@ def hear_ctrl_c():
 
 
 @pytest.mark.slow
-def test_ctrl_c_then_the_same_command(workplace, plain_training_script, tmp_path):
+def test_ctrl_c_then_the_same_command(workplace, plain_training_script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     plain_training_script(tmp_path / "weights", count=5)
     (tmp_path / "task.py").write_text((workplace / "task.py").read_text())
-    command = [sys.executable, "-m", "llckit.cli"]
-
-    def run(*arguments):
-        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-
     for name in ("a.ckpts", "b.ckpts"):
-        assert run("import", "weights", name).returncode == 0
-    estimate = ["estimate", "a.ckpts", "--task", "task.py:task", "--out", "a.csv"]
+        assert main(["import", "weights", name]) == 0
+    few = ["--n-beta", "20", "--localization", "1", "--chains", "4", "--draws", "20"]
+    arguments = ["--task", "task.py:task", *few, "--out"]
+    estimate = ["estimate", "a.ckpts", *arguments, "a.csv"]
     process = subprocess.Popen(
-        [*command, *estimate],
-        cwd=tmp_path,
+        [sys.executable, "-m", "llckit.cli", *estimate],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=hear_ctrl_c,
@@ -53,11 +50,11 @@ def test_ctrl_c_then_the_same_command(workplace, plain_training_script, tmp_path
     assert 3 <= len(done) < 6  # five checkpoints and the choice of scale
     assert not (tmp_path / "a.csv").exists()
 
-    assert run(*estimate).returncode == 0
+    assert main(estimate) == 0
     after = estimated()
     assert len(after) == 6
     assert all(after[name] == when for name, when in done.items())
-    assert run("estimate", "b.ckpts", "--task", "task.py:task", "--out", "b.csv").returncode == 0
+    assert main(["estimate", "b.ckpts", *arguments, "b.csv"]) == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 

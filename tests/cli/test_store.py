@@ -11,7 +11,7 @@ def test_an_exported_store_is_estimated_like_a_folder(here, tmp_path, capsys):
     assert main(["export", "run.ckpts", exported]) == 0
     assert "10 checkpoints exported" in capsys.readouterr().out
     assert main(["verify", exported]) == 0
-    arguments = ["--steps", "0,90", "--localization", "1", "--n-beta", "10", "--out"]
+    arguments = ["--steps", "0,90", "--localization", "1", "--n-beta", "10", "--chains", "2", "--draws", "20", "--out"]
     for source in ("run.ckpts", exported):
         out = str(tmp_path / f"{len(source)}.csv")
         assert main(["estimate", source, "--task", "task.py:task", *arguments, out]) == 0

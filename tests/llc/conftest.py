@@ -26,9 +26,12 @@ def reference(tmp_path):
     return f"{tmp_path / 'task.py'}:task"
 
 
-@pytest.fixture
-def serial(tmp_path, reference):
-    return lk.estimate_curve(new_store(tmp_path / "serial.ckpts"), lk.load_task(reference), **QUICK)
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory):
+    """The curve of one process, which others are compared with."""
+    folder = tmp_path_factory.mktemp("serial")
+    (folder / "task.py").write_text(TASK)
+    return lk.estimate_curve(new_store(folder / "run.ckpts"), lk.load_task(f"{folder / 'task.py'}:task"), **QUICK)
 
 
 @pytest.fixture

@@ -124,7 +124,8 @@ def test_sgld_on_minibatches_of_real_data(size):
         sampler=lk.sgld(),
         batch_size=100,
         n_beta=80.5,
-        num_draws=4000,
+        num_chains=32,
+        num_draws=1000,
         progress=False,
     )
     assert found.llc == pytest.approx(1.5, rel=0.15)  # heated by gradient noise and step, by about a tenth

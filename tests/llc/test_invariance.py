@@ -190,7 +190,7 @@ def moved(name, setting, step, seed):
     model, *settings = TOYS[name]
     scale = dict(zip(("n_beta", "localization"), settings, strict=True))
     scale[setting] *= math.exp(step)
-    quick = {"num_chains": 256, "num_burnin": 40, "num_draws": 300, "sampler": lk.hmc(max_leapfrogs=12)}
+    quick = {"num_chains": 256, "num_burnin": 40, "num_draws": 200, "sampler": lk.hmc(max_leapfrogs=12)}
     return estimate(model, POPULATION, potential_loss, seed=seed, **scale, **quick)
 
 

@@ -158,11 +158,11 @@ class Curves:
         start = np.minimum(np.maximum(start, self.first[:, None]), self.last[:, None] + (1 - NODES))
         nodes = start + np.arange(NODES)[:, None, None]
         x_nodes = x[nodes]
-        weight = np.ones_like(x_nodes)  # of each point in the cubic
-        for j in range(NODES):
-            for k in range(NODES):
-                if k != j:
-                    weight[j] *= (x_nodes[k] - place) / (x_nodes[k] - x_nodes[j])
+        pairs = (NODES, NODES, *place.shape)
+        factors = np.ones(pairs)
+        others = ~np.eye(NODES, dtype=bool)[:, :, None, None]
+        np.divide(x_nodes[:, None] - place, x_nodes[:, None] - x_nodes, out=factors, where=others)
+        weight = factors.prod(axis=0)  # of each point in the cubic
         precision = reach / (weight**2 * variance[nodes]).sum(axis=0)
         total = precision.sum(axis=0)
         compared = total > 0

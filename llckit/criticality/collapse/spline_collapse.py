@@ -1,8 +1,10 @@
 """One observable collapsed onto a cubic regression spline: its chi-square, where a search starts, and resampling."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from llckit.criticality.arrays import Array
@@ -89,9 +91,15 @@ class SplineCollapse:
         """Orthonormal basis of the values / se that a spline in x can give, shape (n, coefficients)."""
         curves = self.curves
         x = curves.scaled_control(theta)
-        knots = np.sort(x)[np.linspace(0, len(x) - 1, self.coefficients - 2).astype(int)]
-        spline = BSpline.design_matrix(x, np.concatenate([knots[[0] * 3], knots, knots[[-1] * 3]]), 3).toarray()
+        knots = np.sort(x)[self._quantiles]
+        spline = BSpline.construct_fast(knots, np.eye(self.coefficients), 3)(x)
         return np.linalg.qr(spline * (curves.size_factor(theta) / curves.se)[:, None])[0]
+
+    @cached_property
+    def _quantiles(self) -> NDArray[np.int64]:
+        """Which of the sorted x are knots; a cubic spline has each end four times."""
+        inner = np.linspace(0, len(self.curves.value) - 1, self.coefficients - 2).astype(int)
+        return np.concatenate([inner[[0] * 3], inner, inner[[-1] * 3]])
 
 
 def best_start(curves: Curves, low: Array, high: Array) -> tuple[SplineCollapse, Array, Array]:
