@@ -66,12 +66,8 @@ def test_monomials_equal_the_integral_at_the_reported_scale(powers):
 @pytest.mark.slow
 def test_reruns_with_other_seeds_scatter_as_the_error_says():
     model = Quadratic(torch.ones(6))
-    runs = [
-        lk.estimate_llc(
-            model, DATA, potential_loss, seed=seed, num_chains=4, num_burnin=50, num_draws=60, progress=False
-        )
-        for seed in range(24)
-    ]
+    few = {"n_beta": 1000.0, "num_chains": 4, "num_burnin": 50, "num_draws": 60, "progress": False}
+    runs = [lk.estimate_llc(model, DATA, potential_loss, seed=seed, **few) for seed in range(24)]
     exact = quadratic_energy(model.curvatures, runs[0].n_beta, runs[0].localization)
     z = np.array([(run.llc - exact) / run.mcse for run in runs])
     # χ² with 24 degrees of freedom: 99.8 % of mean squares lie within 0.37 … 2.1; twice that for the error of mcse.
@@ -147,9 +143,9 @@ def test_far_from_a_minimum_the_behavioral_llc_is_that_of_the_model():
     assert found.llc == pytest.approx(float(0.5 * (curvatures / (curvatures + 1)).sum()), abs=4 * found.mcse)
     assert found.how_found.behavioral
     assert found.loss == pytest.approx(float(loss_fn(model, data).detach()), rel=1e-5)
-    profile = lk.scale_profile(model, data, loss_fn, n_beta=[30, 100, 300, 1000], **settings)
+    profile = lk.scale_profile(model, data, loss_fn, n_beta=[100, 1000], **settings)
     assert profile.is_minimum.all()
-    assert profile.estimates[1].llc == found.llc
+    assert profile.estimates[0].llc == found.llc
 
 
 @pytest.mark.slow

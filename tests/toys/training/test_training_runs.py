@@ -17,7 +17,7 @@ def record(run, tmp_path, steps):
 @pytest.mark.slow
 def test_the_staircase_rises_when_it_should(tmp_path):
     run = lk.toys.staircase()
-    steps = list(range(0, run.last_step + 1, 10))
+    steps = list(range(0, run.last_step + 1, 20))
     store = record(run, tmp_path, steps)
     for mode, strength in enumerate(STAIRCASE_MODES):
         u = np.array([store.metadata(step)[f"mode_{mode}"] for step in store.steps])
