@@ -60,12 +60,12 @@ def measure_linear(width: int) -> dict[str, Any]:
     return row | {"error": found.llc / other.llc - 1, "doubt": math.hypot(found.mcse, other.mcse) / other.llc}
 
 
-def language(vocabulary: int, width: int, blocks: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def language(vocabulary: int, width: int, blocks: int, sequences: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A number for one language model, to be called in a process of its own."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
     model = GPT2(vocabulary, width, blocks)
-    tokens = torch.randint(vocabulary, (1024, 65))
+    tokens = torch.randint(vocabulary, (sequences, 65))
     began = time.perf_counter()
     found = lk.estimate_llc(
         model, (tokens[:, :-1], tokens[:, 1:]), cross_entropy, progress=False, **LANGUAGE_SCALE, **settings
@@ -137,7 +137,7 @@ def main() -> None:
     """All nets."""
     sizes = {
         "widths": ([18, 58, 183, 577, 1826], [8, 12]),
-        "shapes": ({"10 M": (8192, 320, 6), "124 M": (50257, 768, 12)}, {"tiny": (100, 32, 1)}),
+        "shapes": ({"10 M": (8192, 320, 6, 1024), "124 M": (50257, 768, 12, 1024)}, {"tiny": (100, 32, 1, 64)}),
         "language": ({}, {"num_chains": 2, "max_grad_evals": 40}),
     }
     run = begin(__file__, __doc__, report, sizes=sizes, settings={"kappa": KAPPA, "samples": SAMPLES})

@@ -29,12 +29,11 @@ from typing import Any
 import torch
 
 import llckit as lk
-from benchmarks._estimates import Z95
+from benchmarks._estimates import TINY, Z95
 from benchmarks._harness import Document, begin, in_own_process, module_of
 from benchmarks._tables import digits, of, table
 from benchmarks.estimator._small_nets import trained
 
-CHECKPOINTS = 8
 TASK = """
 import torch
 from torch import nn
@@ -51,17 +50,17 @@ NET = "MLP"
 
 
 class Folder:
-    """A store of eight checkpoints and a task, in a folder that is removed at the end."""
+    """A store of checkpoints and a task, in a folder that is removed at the end."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.store = path, path / "run.ckpts"
+    def __init__(self, path: Path, checkpoints: int, options: list[str]) -> None:
+        self.path, self.store, self.options = path, path / "run.ckpts", options
         (path / "task.py").write_text(TASK)
         torch.manual_seed(0)
         names: dict[str, Any] = {}
         exec(TASK, names)
         task, optimizer = names["task"], torch.optim.Adam(names["model"].parameters(), lr=3e-3)
         store = lk.CheckpointStore(self.store)
-        for step in range(CHECKPOINTS):
+        for step in range(checkpoints):
             store.save(step, names["model"].state_dict())
             for _ in range(40):
                 optimizer.zero_grad()
@@ -72,7 +71,7 @@ class Folder:
         """The command, with its table in that file."""
         words = ["estimate", str(self.store), "--task", f"{self.path / 'task.py'}:task", "--out", str(self.path / out)]
         return subprocess.Popen(
-            [Path(sys.executable).with_name("llckit"), *words],
+            [Path(sys.executable).with_name("llckit"), *words, *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -95,10 +94,10 @@ def _as_a_shell() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process without a terminal may have inherited that it is ignored
 
 
-def curves(moments: list[float]) -> dict[str, Any]:
+def curves(moments: list[float], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The command, interrupted at each of these parts of its time and run to its end."""
     with tempfile.TemporaryDirectory() as path:
-        folder = Folder(Path(path))
+        folder = Folder(Path(path), sizes["checkpoints"], sizes["options"])
         began = time.monotonic()
         process = folder.command("whole.csv")
         process.communicate()
@@ -124,7 +123,7 @@ def curves(moments: list[float]) -> dict[str, Any]:
     return {"seconds": seconds, "rounds": rounds}
 
 
-def interrupted(seconds: float | None) -> dict[str, Any]:
+def interrupted(seconds: float | None, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """One estimate where Python is interactive, interrupted after so long; to be called in a process of its own."""
     torch.set_num_threads(1)
     sys.ps1 = ">>> "
@@ -134,14 +133,14 @@ def interrupted(seconds: float | None) -> dict[str, Any]:
     if seconds is not None:
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
-        found = lk.estimate_llc(net.model, net.data, net.loss_fn, progress=False)
+        found = lk.estimate_llc(net.model, net.data, net.loss_fn, progress=False, **sizes["own"])
     except KeyboardInterrupt:
         return {"seconds": time.monotonic() - began, "llc": None}
     ended = time.monotonic() - began
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it had finished before
     scale = {"n_beta": found.n_beta, "localization": found.localization}
     long_run = lk.estimate_llc(
-        net.model, net.data, net.loss_fn, seed=1, rel_tol=0.01, max_grad_evals=20_000, progress=False, **scale
+        net.model, net.data, net.loss_fn, seed=1, rel_tol=0.01, progress=False, **scale, **sizes["long_run"]
     )
     error = math.hypot(found.mcse, long_run.mcse)
     holds = abs(found.llc - long_run.llc) <= Z95 * error
@@ -149,11 +148,11 @@ def interrupted(seconds: float | None) -> dict[str, Any]:
     return row | {"seconds": ended, "long_run": long_run.llc, "holds": holds}
 
 
-def estimates(moments: list[float]) -> dict[str, Any]:
+def estimates(moments: list[float], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """One estimate, interrupted at each of these parts of its time."""
     call = f"{module_of(__file__)}:interrupted"
-    whole = in_own_process(call, None)
-    return {"seconds": whole["seconds"], "rounds": [in_own_process(call, part * whole["seconds"]) for part in moments]}
+    seconds = in_own_process(call, None, sizes)["seconds"]
+    return {"seconds": seconds, "rounds": [in_own_process(call, part * seconds, sizes) for part in moments]}
 
 
 def summarize(cases: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,11 +207,19 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Interrupt both."""
-    run = begin(__file__, __doc__, report, sizes={"rounds": (10, 1), "seed": (0, 0)})
+    sizes = {
+        "rounds": (10, 1),
+        "seed": (0, 0),
+        "checkpoints": (8, 2),
+        "options": ([], ["--n-beta", "30", "--localization", "1", "--chains", "2", "--draws", "8"]),
+        "own": ({}, TINY),
+        "long_run": ({"max_grad_evals": 20_000}, TINY),
+    }
+    run = begin(__file__, __doc__, report, sizes=sizes)
     generator = random.Random(run.sizes["seed"])
     moments = [generator.random() for _ in range(run.sizes["rounds"])]
     cases = {"curve": curves, "estimate": estimates}
-    run.measure(cases, lambda measure: measure(moments), summarize)
+    run.measure(cases, lambda measure: measure(moments, run.sizes), summarize)
 
 
 if __name__ == "__main__":
