@@ -133,7 +133,7 @@ def _anharmonicity(posterior: LocalPosterior, local: Expansion, rank: int) -> tu
     weights = posterior.checkpoint.weights
     h, directions = local.values[-rank:], local.vectors[:, -rank:]
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(PAIRS, rank, generator=generator, dtype=torch.float64) / (t * h + gamma).sqrt()
+    x = torch.randn(PAIRS, rank, generator=generator, dtype=torch.float64, device="cpu") / (t * h + gamma).sqrt()
     moves = x @ directions.T
     ahead, back = posterior.without_gradient(weights + torch.cat([moves, -moves]).to(weights)).excess.cpu().split(PAIRS)
     even = (ahead + back) / 2 - t / 2 * x.square() @ h

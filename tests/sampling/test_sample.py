@@ -62,7 +62,7 @@ def test_gradients_are_counted(quadratic):
 @pytest.mark.slow
 @pytest.mark.parametrize("rel_tol", [0.1, 0.02])
 def test_draws_are_added_until_the_error_is_small_enough(quadratic, rel_tol):
-    posterior = quadratic([1.0, 3.0, 10.0], n_beta=10.0, localization=1.0)
+    posterior = quadratic([1.0, 3.0, 10.0, 0.0, 0.0], n_beta=10.0, localization=1.0)
     trace = sample(posterior, hmc(), stopping=UntilError(rel_tol, 100_000))
     error = mcse_mean(trace.excess)
     assert error <= rel_tol * trace.excess.mean()
