@@ -33,7 +33,7 @@ KAPPA = 100.0
 REL_TOL, SHARPER = 0.03, 0.01
 SAMPLES, CURVATURE, STEPS = 4000, 512, 12  # n; samples and steps of Lanczos that give h
 COMPARED = 1_500_000  # weights up to which another seed is asked for more
-PLENTY = {"max_grad_evals": 20_000}
+PLENTY: dict[str, Any] = {"max_grad_evals": 20_000}
 LANGUAGE_SCALE: dict[str, Any] = {"n_beta": 30.0, "localization": 100.0, "behavioral": True}
 
 
@@ -44,7 +44,7 @@ def measure_linear(width: int) -> dict[str, Any]:
     n_beta = SAMPLES / math.log(SAMPLES)
     few = task.checkpoint().thinned(CURVATURE)
     largest = largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], few.weights, STEPS)
-    scale = {"n_beta": n_beta, "localization": n_beta * largest / (KAPPA - 1)}
+    scale: dict[str, Any] = {"n_beta": n_beta, "localization": n_beta * largest / (KAPPA - 1)}
     began = time.process_time()
     found = lk.estimate_llc(task, rel_tol=REL_TOL, progress=False, **scale, **PLENTY)
     row = numbers_of(found) | {
