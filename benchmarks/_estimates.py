@@ -10,6 +10,7 @@ import numpy as np
 import llckit as lk
 
 Z95 = 1.959964
+TRUSTED = {outcome.value for outcome in lk.Outcome if outcome.trusted}
 TINY = {"max_grad_evals": 150, "num_chains": 4}  # settings of an estimate for --quick
 SHORT_RUN = TINY | {"seed": 1_000_003, "progress": False}  # … and of the long run that it is compared with
 

@@ -17,11 +17,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 import llckit as lk
 from benchmarks._documents import read_document
-from benchmarks._estimates import TINY, numbers_of, spread
+from benchmarks._estimates import TINY, TRUSTED, numbers_of, spread
 from benchmarks._harness import RESULTS, Document, begin
 from benchmarks._models import linear_net, squared_error
 from benchmarks._tables import digits, of, percent, table
@@ -31,7 +29,6 @@ from llckit.toys import deep_linear_llc, random_widths
 LONG_RUNS = RESULTS / "cost" / "samples_to_error.json"
 RIGHT = 3.0  # standard errors
 FLAT = 0.02  # of λ: what a plateau may be off by
-TRUSTED = {outcome.value for outcome in lk.Outcome if outcome.trusted}
 SCALE_DEPENDENT = lk.Outcome.SCALE_DEPENDENT.value
 
 
@@ -126,7 +123,6 @@ def main() -> None:
     }
     run = begin(__file__, __doc__, report, sizes=sizes)
     kept = run.sizes | {"long_runs": {} if run.quick else long_runs()}
-    torch.manual_seed(0)
     run.measure({f"net {seed}": seed for seed in range(run.sizes["nets"])}, lambda seed: measure(seed, kept), summarize)
 
 

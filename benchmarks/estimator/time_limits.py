@@ -36,7 +36,7 @@ import torch
 
 import llckit as lk
 from benchmarks._documents import plain
-from benchmarks._estimates import TINY, Z95, timed_estimate
+from benchmarks._estimates import TINY, TRUSTED, Z95, timed_estimate
 from benchmarks._harness import Document, begin
 from benchmarks._tables import digits, of, percent, table
 from benchmarks.estimator._small_nets import NETS, SAMPLES, Trained, trained
@@ -49,7 +49,6 @@ BUSY = 5.0  # times as long by the clock as in processor time, at most
 KILLED_AFTER, KILLED_SECONDS = 2.0, 30.0  # a call with a limit is ended after so many times it and so many seconds
 REFERENCE = {"rel_tol": 0.005, "seed": 1}
 GRAD_EVALS = (1_000, 1_000_000)  # of a reference, per chain: least and most
-TRUSTED = {outcome.value for outcome in lk.Outcome if outcome.trusted}
 HAS_LIMIT = "max_seconds" in inspect.signature(lk.estimate_llc).parameters
 
 

@@ -126,7 +126,7 @@ class CheckpointChains:
         depth, bounds, reason = self._depth, self._bounds, scale.reason
         outcome = judge(statistics, trace, dim=dim, is_exact=self._sampler.is_exact, bounds=bounds)
         if reason.was_searched:
-            outcome = judge_scale(outcome, statistics.llc, statistics.leans, reason.shrinkage)
+            outcome = judge_scale(outcome, statistics.llc, statistics.leans, reason.taken)
         return LLCEstimate(
             **statistics.shown(),
             depth=depth,

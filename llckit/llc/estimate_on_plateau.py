@@ -279,10 +279,10 @@ class _Search:
 
     def _with_reason(self, estimate: LLCEstimate, **found: Any) -> LLCEstimate:
         asked = self._asked
-        shrinkage = 0.0 if found.get("lowered") else self._scale.reason.shrinkage
+        reason = dataclasses.replace(self._scale.reason, **found)
         is_flat = found["n_beta"] is NBetaRule.PLATEAU  # in γ too, or λ̂ ∝ k/(k + γ), k ∝ nβ, would not be flat in nβ
         is_enough = is_precise(estimate.llc, estimate.mcse, asked.rel_tol)
-        judged = judge_scale(estimate.outcome, estimate.llc, estimate.leans, shrinkage)
+        judged = judge_scale(estimate.outcome, estimate.llc, estimate.leans, reason.taken)
         depends = not is_flat and judged is Outcome.SCALE_DEPENDENT
         is_worth_it = not (depends and asked.budget.is_default)  # a value that its scale moves by more than a tenth
         is_open = asked.num_draws is None and estimate.outcome is Outcome.CONVERGED and not is_enough
@@ -294,7 +294,7 @@ class _Search:
             outcome = Outcome.CONVERGED if is_enough else Outcome.BUDGET_EXHAUSTED
         return dataclasses.replace(
             estimate,
-            outcome=outcome if is_flat else judge_scale(outcome, estimate.llc, estimate.leans, shrinkage),
+            outcome=outcome if is_flat else judge_scale(outcome, estimate.llc, estimate.leans, reason.taken),
             grad_evals_total=self._grad_evals,
-            how_found=dataclasses.replace(estimate.how_found, reason=dataclasses.replace(self._scale.reason, **found)),
+            how_found=dataclasses.replace(estimate.how_found, reason=reason),
         )

@@ -196,8 +196,8 @@ class LLCEstimate:
         if self.outcome is not Outcome.SCALE_DEPENDENT:
             return ""
         n_beta, gamma = self.sensitivity_n_beta / abs(self.llc), self.sensitivity_localization / abs(self.llc)
-        reason = self.how_found.reason
-        known = f" ({-reason.shrinkage:+.0%} by the curvature)" if reason.shrinkage and not reason.lowered else ""
+        taken = self.how_found.reason.taken
+        known = f" ({-taken:+.0%} by the curvature)" if taken else ""
         return (
             f"; {self.outcome.value}: {n_beta:+.0%} for an e times larger n_beta, {gamma:+.0%} for an e times larger "
             f"localization{known}"

@@ -119,9 +119,9 @@ class ScaleReason:
         n_beta: What decided nβ.
         localization: What decided γ.
         decade: Decades by which nβ was raised above n/ln n to a plateau.
-        shrinkage: Share of the LLC's regular part that an e times larger γ takes, by the curvature, where γ is
-            larger than the curvature asks for.
-        lowered: Decades by which γ was lowered from what `localization` gives; `shrinkage` is that before it.
+        shrinkage: Share of the LLC's regular part that an e times larger γ takes, by the curvature, where γ as
+            `localization` gives it is larger than the curvature asks for; see `taken`.
+        lowered: Decades by which γ was lowered from what `localization` gives.
         within_two_errors: Whether the plateau is one only within two standard errors.
         ended: Why there is no plateau.
         not_common: Why the plateau of the last checkpoint was not taken for all.
@@ -150,14 +150,19 @@ class ScaleReason:
         """Whether nβ was left open, so that a plateau was looked for, or would have been if it were affordable."""
         return self.n_beta in _SEARCHED
 
+    @property
+    def taken(self) -> float:
+        """Share of the LLC's regular part that an e times larger γ is known to take; 0 where it is not known."""
+        return 0.0 if self.lowered or self.decade else self.shrinkage  # which holds where the search began
+
     def __str__(self) -> str:
         if self.n_beta is NBetaRule.EARLIER:
             return self.text
         localization = _LOCALIZATION[self.localization]
         if self.lowered:
             localization += f", a {10**self.lowered}th of it"
-        elif self.shrinkage:
-            localization += f", and an e times larger one takes {self.shrinkage:.0%} of regular ones"
+        elif self.taken:
+            localization += f", and an e times larger one takes {self.taken:.0%} of regular directions"
         return f"{self._n_beta()}; {localization}" + ("; at the last checkpoint" if self.at_last_checkpoint else "")
 
     def _n_beta(self) -> str:

@@ -22,7 +22,8 @@ class Statistics:
 
     Attributes:
         llc: λ̂, the mean of nβ (L(w) − L(w*)) over all draws, `controlled` by the virial, less `heat`.
-        mcse: Standard error of λ̂: Monte Carlo error (see `error_of_mean`), error of the heat, and a thousandth of λ̂.
+        mcse: Standard error of λ̂: Monte Carlo error (see `error_of_mean`) and error of the heat; a thousandth of λ̂ at
+            least.
         llc_per_chain: Mean of each chain less `heat`, shape (chains,).
         llc_variance: Var[nβ L].
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L], without the heat.
@@ -78,7 +79,7 @@ class Statistics:
         with_distance = -localization / 2 * deviation * (trace.distance2 - trace.distance2.mean())
         return cls(
             llc=float(estimate.mean()),
-            mcse=math.hypot(error_of_mean(estimate), doubt, KNOWN * float(estimate.mean())),
+            mcse=max(math.hypot(error_of_mean(estimate), doubt), KNOWN * abs(float(estimate.mean()))),
             llc_per_chain=estimate.mean(axis=0),
             llc_variance=variance,
             sensitivity_n_beta=float(excess.mean()) - variance,
@@ -136,5 +137,5 @@ def _cooled(trace: Trace) -> tuple[np.ndarray, float]:
 
 
 def is_precise(llc: float, mcse: float, rel_tol: float) -> bool:
-    """Whether a standard error is as small as asked, relative to λ̂ (taken as at least 0.1)."""
-    return mcse <= rel_tol * max(abs(llc), SMALLEST)
+    """Whether a standard error is as small as asked (or a thousandth), relative to λ̂ (taken as at least 0.1)."""
+    return mcse <= max(rel_tol, KNOWN) * max(abs(llc), SMALLEST)

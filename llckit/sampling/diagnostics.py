@@ -128,9 +128,10 @@ def controlled(excess: np.ndarray, virial: np.ndarray, dim: int) -> np.ndarray:
     deviation = virial - virial.mean()
     slope = float((deviation * excess).mean() / np.square(deviation).mean())
     left = excess - slope * (virial - dim)
+    if not left.var() <= (1 - REGULAR) * excess.var():
+        return excess
     error = mcse_mean(virial)
-    is_known = error <= SEEN and abs(float(virial.mean()) - dim) <= 3 * error
-    return left if is_known and left.var() <= (1 - REGULAR) * excess.var() else excess
+    return left if error <= SEEN and abs(float(virial.mean()) - dim) <= 3 * error else excess
 
 
 def _student(freedom: float) -> float:

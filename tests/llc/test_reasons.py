@@ -46,9 +46,8 @@ SCALES = {
         NBetaRule.NO_PLATEAU, WEIGHTS, lowered=2, ended=LadderEnd(3, still_changes=True)
     ),
     "n_beta = n/ln(n), as looking for a plateau would cost too much; localization from the size of the weights, as the "
-    "smaller one from the curvature would cost too much, and an e times larger one takes 9% of regular ones": (
-        ScaleReason(NBetaRule.NOT_SEARCHED, LocalizationRule.AFFORDABLE, shrinkage=0.094)
-    ),
+    "smaller one from the curvature would cost too much, and an e times larger one takes 9% of regular "
+    "directions": (ScaleReason(NBetaRule.NOT_SEARCHED, LocalizationRule.AFFORDABLE, shrinkage=0.094)),
     "n_beta = n/ln(n), as no plateau was found (here w* lies too far above a minimum near by); localization given": (
         ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.GIVEN, ended=LadderEnd(0, is_minimum=False))
     ),
@@ -90,6 +89,13 @@ def test_why_a_scale_was_taken(words):
 def test_why_gradients_are_of_their_kind(words):
     assert str(GRADIENTS[words]) == words
     assert read_gradients(json.loads(json.dumps(GRADIENTS[words].to_dict(), allow_nan=False))) == GRADIENTS[words]
+
+
+@pytest.mark.parametrize(("change", "taken"), [({}, 0.094), ({"lowered": 1}, 0.0), ({"decade": 1}, 0.0)])
+def test_what_localization_takes_is_known_where_the_search_began(change, taken):
+    reason = ScaleReason(NBetaRule.NO_PLATEAU, LocalizationRule.AFFORDABLE, shrinkage=0.094, **change)
+    assert reason.taken == taken
+    assert ("9%" in str(reason)) == (taken > 0)
 
 
 def test_every_reason_is_among_these():

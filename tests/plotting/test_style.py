@@ -31,8 +31,13 @@ def test_a_picture_is_the_same_under_the_users_settings(name, tmp_path):
 
 
 def test_a_picture_can_be_saved_by_hand_where_the_user_asks_for_latex():
-    with mpl.rc_context(USERS["LaTeX"]):
-        plot_curve(make_curve(), STAGES).savefig(io.BytesIO(), format="png")
+    def by_hand(settings):
+        file = io.BytesIO()
+        with mpl.rc_context(settings):
+            plot_curve(make_curve(), STAGES).savefig(file, format="png")
+        return mpl.image.imread(io.BytesIO(file.getvalue()))
+
+    assert (by_hand(USERS["LaTeX"]) == by_hand({})).all()
 
 
 def test_the_users_fonts_stay(tmp_path):
