@@ -31,7 +31,7 @@ class LLCEstimate:
 
     Attributes:
         llc: λ̂, the mean over all draws less the heat of minibatches; NaN if a chain diverged.
-        mcse: Its standard error: Monte Carlo error, and error of the heat.
+        mcse: Its standard error: Monte Carlo error, and error of the heat; a thousandth of λ̂ at least.
         llc_per_chain: λ̂ of each chain, shape (chains,).
         llc_variance: Var[nβ L], equal to λ near a quasi-homogeneous minimum; needs no L(w*) (Imai 2019).
         sensitivity_n_beta: ∂λ̂/∂ln nβ = λ̂ − Var[nβ L]: growth of λ̂ at an e times larger nβ, to first order.
