@@ -105,7 +105,8 @@ def _process_group():
 
 
 def estimated(store, task):
-    return lk.estimate_curve(store, task, n_beta=20.0, localization=1.0, num_draws=20, num_burnin=20, progress=False)
+    few = {"num_chains": 2, "num_burnin": 4, "num_draws": 4, "progress": False}
+    return lk.estimate_curve(store, task, n_beta=20.0, localization=1.0, **few)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import llckit as lk
-from benchmarks._estimates import numbers_of
+from benchmarks._estimates import TINY, numbers_of
 from benchmarks._harness import Document, begin, in_own_process, module_of
 from benchmarks._models import cross_entropy, linear_net, squared_error
 from benchmarks._tables import digits, percent, table
@@ -33,11 +33,10 @@ KAPPA = 100.0
 REL_TOL, SHARPER = 0.03, 0.01
 SAMPLES, CURVATURE, STEPS = 4000, 512, 12  # n; samples and steps of Lanczos that give h
 COMPARED = 1_500_000  # weights up to which another seed is asked for more
-PLENTY: dict[str, Any] = {"max_grad_evals": 20_000}
 LANGUAGE_SCALE: dict[str, Any] = {"n_beta": 30.0, "localization": 100.0, "behavioral": True}
 
 
-def measure_linear(width: int) -> dict[str, Any]:
+def measure_linear(width: int, budget: Mapping[str, Any]) -> dict[str, Any]:
     """One linear net: what 3 % takes."""
     net = make_net(0, [width] * 4, max(1, width // 4), SAMPLES, noise=False)
     task = lk.Task(linear_net(net.weights), (net.x, net.x @ net.target.T), squared_error)
@@ -46,7 +45,7 @@ def measure_linear(width: int) -> dict[str, Any]:
     largest = largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], few.weights, STEPS)
     scale: dict[str, Any] = {"n_beta": n_beta, "localization": n_beta * largest / (KAPPA - 1)}
     began = time.process_time()
-    found = lk.estimate_llc(task, rel_tol=REL_TOL, progress=False, **scale, **PLENTY)
+    found = lk.estimate_llc(task, rel_tol=REL_TOL, progress=False, **scale, **budget)
     row = numbers_of(found) | {
         "weights": task.dim,
         "cpu_seconds": time.process_time() - began,
@@ -56,13 +55,15 @@ def measure_linear(width: int) -> dict[str, Any]:
     }
     if task.dim > COMPARED:
         return row
-    other = lk.estimate_llc(task, rel_tol=SHARPER, seed=1, progress=False, **scale, **PLENTY)
+    other = lk.estimate_llc(task, rel_tol=SHARPER, seed=1, progress=False, **scale, **budget)
     return row | {"error": found.llc / other.llc - 1, "doubt": math.hypot(found.mcse, other.mcse) / other.llc}
 
 
-def language(vocabulary: int, width: int, blocks: int, sequences: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+def language(
+    vocabulary: int, width: int, blocks: int, sequences: int, threads: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """A number for one language model, to be called in a process of its own."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = GPT2(vocabulary, width, blocks)
     tokens = torch.randint(vocabulary, (sequences, 65))
@@ -79,12 +80,12 @@ def language(vocabulary: int, width: int, blocks: int, sequences: int, settings:
     }
 
 
-def measure(case: tuple[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def measure(case: tuple[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """One net."""
     kind, shape = case
     if kind == "linear":
-        return measure_linear(shape)
-    return in_own_process(f"{module_of(__file__)}:language", *shape, settings)
+        return measure_linear(shape, sizes["linear"])
+    return in_own_process(f"{module_of(__file__)}:language", *shape, sizes["cores"], sizes["language"])
 
 
 def summarize(cases: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,14 +137,16 @@ def figures(document: Document) -> dict[str, Any]:
 def main() -> None:
     """All nets."""
     sizes = {
-        "widths": ([18, 58, 183, 577, 1826], [8, 12]),
+        "widths": ([18, 58, 183, 577, 1826], [8]),
+        "linear": ({"max_grad_evals": 20_000}, TINY),
+        "cores": (2, 1),
         "shapes": ({"10 M": (8192, 320, 6, 1024), "124 M": (50257, 768, 12, 1024)}, {"tiny": (100, 32, 1, 64)}),
-        "language": ({}, {"num_chains": 2, "max_grad_evals": 40}),
+        "language": ({}, {"num_chains": 2, "max_grad_evals": 20}),
     }
     run = begin(__file__, __doc__, report, sizes=sizes, settings={"kappa": KAPPA, "samples": SAMPLES})
     cases: dict[str, tuple[str, Any]] = {f"linear, width {width}": ("linear", width) for width in run.sizes["widths"]}
     cases |= {f"language, {name}": ("language", shape) for name, shape in run.sizes["shapes"].items()}
-    run.measure(cases, lambda case: measure(case, run.sizes["language"]), summarize)
+    run.measure(cases, lambda case: measure(case, run.sizes), summarize)
 
 
 if __name__ == "__main__":

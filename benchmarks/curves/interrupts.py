@@ -3,9 +3,9 @@
     python -m benchmarks.curves.interrupts
 
 * *curve*: `llckit estimate` on eight checkpoints of an MLP, as a shell starts it, is sent SIGINT after a random part of
-  the time that a whole run takes. It is to end within seconds, with code 1 and one line (or 0 and none, if it had just
-  finished), with every estimate that was there before; and the same command then writes the same table, byte for byte,
-  as a run that nobody interrupted.
+  the time that a whole run takes, once Python has imported everything. It is to end within seconds, with code 1 and one
+  line (or 0 and none, if it had just finished), with every estimate that was there before; and the same command then
+  writes the same table, byte for byte, as a run that nobody interrupted.
 * *estimate*: `estimate_llc` of one net where Python is interactive, as in a notebook, is interrupted in that way. It
   gives a value with an error and an outcome, or raises KeyboardInterrupt if it had no draws. The interval is compared
   with a long run at the same nβ and γ.
@@ -45,7 +45,7 @@ targets = inputs[:, :2].sin()
 model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 2))
 task = lk.Task(model, (inputs, targets), lambda model, batch: (model(batch[0]) - batch[1]).square().mean(1))
 """
-START, LAST_SECONDS = 2.0, 60.0  # Python's own start is no part of it; then it has to have ended
+LAST_SECONDS = 60.0  # then it has to have ended
 NET = "MLP"
 
 
@@ -70,8 +70,12 @@ class Folder:
     def command(self, out: str) -> subprocess.Popen[str]:
         """The command, with its table in that file."""
         words = ["estimate", str(self.store), "--task", f"{self.path / 'task.py'}:task", "--out", str(self.path / out)]
+        return self.llckit(*words, *self.options)
+
+    def llckit(self, *words: str) -> subprocess.Popen[str]:
+        """A command of the command line."""
         return subprocess.Popen(
-            [Path(sys.executable).with_name("llckit"), *words, *self.options],
+            [Path(sys.executable).with_name("llckit"), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -94,19 +98,25 @@ def _as_a_shell() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process without a terminal may have inherited that it is ignored
 
 
+def _seconds_of(process: subprocess.Popen[str]) -> float:
+    """How long a process just begun takes."""
+    began = time.monotonic()
+    process.communicate()
+    return time.monotonic() - began
+
+
 def curves(moments: list[float], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The command, interrupted at each of these parts of its time and run to its end."""
     with tempfile.TemporaryDirectory() as path:
         folder = Folder(Path(path), sizes["checkpoints"], sizes["options"])
-        began = time.monotonic()
-        process = folder.command("whole.csv")
-        process.communicate()
-        whole, seconds = (folder.path / "whole.csv").read_bytes(), time.monotonic() - began
+        start = _seconds_of(folder.llckit("--help"))
+        seconds = _seconds_of(folder.command("whole.csv"))
+        whole = (folder.path / "whole.csv").read_bytes()
         rounds = []
         for number, moment in enumerate(moments):
             folder.forget()
             process = folder.command(f"{number}.csv")
-            time.sleep(START + moment * max(0.0, seconds - START))
+            time.sleep(start + moment * max(0.0, seconds - start))
             before = folder.kept()
             began = time.monotonic()
             process.send_signal(signal.SIGINT)

@@ -19,6 +19,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -69,7 +70,7 @@ class _Running:
 
     def __init__(self, workers: int, threads: int) -> None:
         resource_tracker.ensure_running()  # now, as its start lets interrupts through that a thread keeps out
-        self._context = multiprocessing.get_context("spawn")  # forked children of a process with threads may hang
+        self._context = _context()
         self._watched, self._alive = self._context.Pipe(duplex=False)
         self._threads, self._own = threads, threading.local()
         self._pools: list[ProcessPoolExecutor] = []
@@ -141,6 +142,15 @@ def dask_executor(address: str) -> Iterator[Executor]:
                 f"the cluster at {address} gave up ({str(error) or type(error).__name__}): its scheduler has ended, or "
                 "a checkpoint kills its workers (memory may be short). What is finished is kept"
             ) from error
+
+
+def _context() -> BaseContext:
+    """How workers are made: forked from a process without threads that has imported what they need, if possible."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")  # forked children of this process may hang, as it has threads
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["llckit", "torch._dynamo"])  # make_fx imports the second
+    return context
 
 
 def _begin(watched: Connection, threads: int) -> None:
