@@ -21,11 +21,14 @@ __all__ = [
     "check_number",
     "check_positive",
     "check_seed",
+    "check_step",
     "is_finite_number",
     "shown",
 ]
 
 T = TypeVar("T")
+
+STEP_BOUND = 2**53  # curves, tables and detectors hold steps as floating-point numbers
 
 
 def check_integer(name: str, value: object, least: int, hint: str = "") -> int:
@@ -67,6 +70,24 @@ def check_seed(value: object) -> int:
         InputError: The value is not an integer >= 0.
     """
     return check_integer("seed", value, 0)
+
+
+def check_step(value: object) -> int:
+    """Check that a value is a training step that can be saved.
+
+    Args:
+        value: An integer >= 0 and below 2^53.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        InputError: The value is not such an integer.
+    """
+    step = check_integer("step", value, 0)
+    if step >= STEP_BOUND:
+        raise InputError(f"step is {step}; expected one below 2^53, exact in every table; count steps, not nanoseconds")
+    return step
 
 
 def check_number(name: str, value: object, least: float | None = None, hint: str = "") -> float:

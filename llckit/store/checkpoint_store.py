@@ -13,7 +13,7 @@ from typing import overload
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from llckit.checks import check_integer, shown
+from llckit.checks import check_integer, check_step, shown
 from llckit.errors import InputError
 from llckit.files import check_new_file, check_path, sync
 from llckit.store.checkpoint_file import CheckpointFile
@@ -66,7 +66,7 @@ class CheckpointStore:
         can be repeated.
 
         Args:
-            step: Training step, at least 0.
+            step: Training step, at least 0 and below 2^53.
             model: A module or a dict from names to tensors of any dtype, on any device, with any strides. Of
                 DistributedDataParallel, DataParallel and torch.compile, the module within is saved. Tied tensors are
                 stored once. NaN weights are saved, and marked in the manifest. The weights must not change before
@@ -93,7 +93,7 @@ class CheckpointStore:
         """The same as `save`, with the metadata in a dict, so that their names may be any strings.
 
         Args:
-            step: Training step, at least 0.
+            step: Training step, at least 0 and below 2^53.
             model: A module or a state dict.
             metadata: Scalars by name.
             durable: Wait until the disk has the checkpoint.
@@ -101,7 +101,7 @@ class CheckpointStore:
         Raises:
             InputError: As in `save`.
         """
-        step = check_integer("step", step, 0)
+        step = check_step(step)
         if isinstance(self._files, ExportedFile):
             raise InputError(f"{self.path} is an exported store, which is only read; save to a folder")
         refuse_sharded(model)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from llckit.checks import check_integer
+from llckit.checks import check_step
 from llckit.store.checkpoint_store import CheckpointStore
 from llckit.store.step_saver import StepSaver
 
@@ -61,7 +61,7 @@ class Recorder:
         Returns:
             Whether the step was saved, or queued to be saved.
         """
-        step = check_integer("step", step, 0)
+        step = check_step(step)
         saved = self._saver.is_scheduled([step]) and self._saver.save(step, model, metadata)
         self._saver.raise_failures()  # last, so that a caller who goes on has lost no other step
         return saved

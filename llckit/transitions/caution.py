@@ -5,7 +5,7 @@ from scipy import stats
 
 from llckit.checks import check_positive
 from llckit.errors import InputError
-from llckit.transitions.stages import CHANGE_SIGMAS
+from llckit.transitions.stage import CHANGE_SIGMAS
 
 __all__ = ["FALSE_BOUNDARIES", "caution_for", "check_false_boundaries"]
 

@@ -1,8 +1,9 @@
 """The transitions of a run, their type and their uncertainty, from its (step, loss, LLC) curve.
 
 A *stage* is an interval of training between two boundaries. A *transition* is a stage in which λ̂ changes. λ̂ and the
-loss are smoothed over x = ln(step + 1), or over the step itself (`smooth`), the stages in which λ̂ moves are found
-(`stages`), and each gets a type by what changes in it (Hoogland et al. 2024, arXiv 2402.02364):
+loss are smoothed over x = ln(step + 1), or over the step itself (`smooth`), jumps between two checkpoints included. The
+stages in which λ̂ moves are found (`stages`), and each gets a type by what changes in it (Hoogland et al. 2024, arXiv
+2402.02364):
 
 * type A: complexity up, loss down or flat
 * type B: complexity down, loss flat
@@ -12,14 +13,14 @@ The loss is flat if it changes by less than `FLAT_LOSS` of what the run loses al
 This is judged over the core of a transition, in which all but the first and the last `CORE_TAIL` of its change of λ̂
 happens. Around a boundary λ̂ rests, and the loss may still be ending what the stage before began.
 
-A transition is hidden if the loss does not show it: the loss alone has no boundary inside, and at the steepest point of
-λ̂ less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
+A transition is hidden if the loss does not show it: the loss alone has no boundary and no jump inside, and at the
+steepest point of λ̂ less than `HIDDEN_SHARE` of the run's fall in loss is still to come.
 
 Further observables are treated in the same way: which of them move along with λ̂, and in what order.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,10 +28,12 @@ from numpy.typing import ArrayLike, NDArray
 from llckit.errors import InputError
 from llckit.transitions.axis import Axis, find_axis
 from llckit.transitions.caution import FALSE_BOUNDARIES, caution_for, check_false_boundaries
+from llckit.transitions.jump_stages import jump_stages
 from llckit.transitions.observations import Curve, Observations
 from llckit.transitions.shared_noise import shared_noise
 from llckit.transitions.smooth import Smooth, fit_smooth
-from llckit.transitions.stages import Place, Stage, boundaries, stages, supported_peaks
+from llckit.transitions.stage import Place, Stage
+from llckit.transitions.stages import boundaries, stages, supported_peaks
 from llckit.transitions.transition import Kind, Move, Transition, Transitions
 
 __all__ = ["detect_transitions"]
@@ -105,16 +108,17 @@ def detect_transitions(
             smooths[name] = _smooth(x, column, grid, seed=2 + i, noise_grows=False)
     peaks = {name: supported_peaks(smooth, caution) for name, smooth in smooths.items()}
     moving = {name: stages(smooth, caution, peaks[name]) for name, smooth in smooths.items()}
-    loss_boundaries = boundaries(smooths["loss"], caution, peaks["loss"])
+    of_loss = _Loss(
+        smooths["loss"],
+        boundaries(smooths["loss"], caution, peaks["loss"]),
+        jump_stages(smooths["loss"], caution),
+    )
     items = tuple(
-        _transition(
-            stage, llc_smooth, smooths["loss"], loss_boundaries, scale, _moves(stage, found, moving, smooths, scale)
-        )
-        for stage in found
+        _transition(stage, llc_smooth, of_loss, scale, _moves(stage, found, moving, smooths, scale)) for stage in found
     )
     # Errors that neighbours share, but that no chains show, are not averaged out by the smooth: they count in full.
     interval = _interval(llc_smooth, known, None if shared.shape[1] else errors)
-    return Transitions(items, scale.to_steps(grid), llc_smooth.value, interval, smooths["loss"].value)
+    return Transitions(items, scale.to_steps(grid), llc_smooth.value, interval, of_loss.smooth.value)
 
 
 def _smooth(x: Array, values: Array, grid: Array, seed: int, noise_grows: bool) -> Smooth:
@@ -162,14 +166,28 @@ def _moves(
     return tuple(sorted(moves, key=lambda move: move.location))
 
 
-def _transition(
-    stage: Stage,
-    llc: Smooth,
-    loss: Smooth,
-    loss_boundaries: list[Place],
-    axis: Axis,
-    moves: tuple[Move, ...],
-) -> Transition:
+class _Loss(NamedTuple):
+    """What the loss alone shows.
+
+    Attributes:
+        smooth: The smoothed loss.
+        boundaries: Its boundaries.
+        jumps: Its jumps.
+    """
+
+    smooth: Smooth
+    boundaries: list[Place]
+    jumps: list[Stage]
+
+    def shows(self, stage: Stage) -> bool:
+        """Whether a jump overlaps, or a boundary is inside; one that may be the stage's own start or end is not."""
+        if any(jump.start.x < stage.end.x and stage.start.x < jump.end.x for jump in self.jumps):
+            return True
+        return any(stage.start.high < place.x < stage.end.low for place in self.boundaries)
+
+
+def _transition(stage: Stage, llc: Smooth, of_loss: _Loss, axis: Axis, moves: tuple[Move, ...]) -> Transition:
+    loss = of_loss.smooth
     llc_change, loss_change = (
         smooth.value_draws[:, stage.last] - smooth.value_draws[:, stage.first] for smooth in (llc, loss)
     )
@@ -188,7 +206,7 @@ def _transition(
         delta_llc=float(llc.value[stage.last] - llc.value[stage.first]),
         delta_llc_se=float(llc_change.std()),
         probability=chances[kind],
-        hidden=not _has_boundary(stage, loss_boundaries) and (fall <= flat or _is_late(stage, llc, loss, fall)),
+        hidden=not of_loss.shows(stage) and (fall <= flat or _is_late(stage, llc, loss, fall)),
         location=axis.step(stage.steepest.x),
         location_interval=_steps(stage.steepest, axis),
         moves=moves,
@@ -209,12 +227,9 @@ def _core(stage: Stage, llc: Smooth) -> NDArray[np.intp]:
     """Grid indices between which all but the first and the last CORE_TAIL of a stage's change happen."""
     inside = llc.value[stage.first : stage.last + 1] - llc.value[stage.first]
     done = np.maximum.accumulate(inside / inside[-1])
-    return stage.first + np.searchsorted(done, [CORE_TAIL, 1 - CORE_TAIL])
-
-
-def _has_boundary(stage: Stage, loss_boundaries: list[Place]) -> bool:
-    """Whether the loss has a boundary inside; one that may be the stage's own start or end does not count."""
-    return any(stage.start.high < place.x < stage.end.low for place in loss_boundaries)
+    first, last = np.searchsorted(done, [CORE_TAIL, 1 - CORE_TAIL])
+    is_sudden = done[first] - done[first - 1] > CORE_TAIL  # a jump is all core
+    return stage.first + np.array([first - is_sudden, last])
 
 
 def _is_late(stage: Stage, llc: Smooth, loss: Smooth, fall: float) -> bool:

@@ -9,27 +9,29 @@ stage of its own. The least supported one is then merged into its neighbours unt
 
 Both numbers of standard deviations are multiplied by a caution (`caution_for`).
 
+A jump between two checkpoints is a stage of its own (`jump_stages`). What lies between jumps is divided into stages as
+if it were a run.
+
 A curve may rest between two moves, or at an end of the run. The stage that moves then ends where its slope has dropped
 to `EDGE_SHARE` of its steepest. The flat interval beyond is a stage of rest, which is not returned.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llckit.transitions.jump_stages import jump_stages, with_tails
 from llckit.transitions.smooth import Smooth
+from llckit.transitions.stage import CHANGE_SIGMAS, EDGE_SHARE, LEAST_CHANGE, Place, Stage
 
-__all__ = ["CHANGE_SIGMAS", "Place", "Stage", "boundaries", "stages", "supported_peaks"]
+__all__ = ["EDGE_SHARE", "boundaries", "stages", "supported_peaks"]
 
 Array = NDArray[np.float64]
 
-CHANGE_SIGMAS = 4.0
-LEAST_CHANGE = 0.01
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
-EDGE_SHARE = 0.15
 REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: 92 % in benchmarks/detector/transitions.py
 # A flat interval: its change is within FLAT_SIGMAS, or a small share of the stage's (FLAT_BEFORE or FLAT_AFTER it); its
 # slope is surely below FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from the
@@ -39,42 +41,7 @@ FLAT_AFTER = 0.08
 FLAT_BEFORE = 0.05  # beyond its edge a logistic step in ln t has 3.9 %; a motion linear in t from the start has 5.7 %
 FLAT_SLOPE = 0.2
 FLAT_LENGTH = 0.05
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place on the x axis and its central 90 % interval.
-
-    Attributes:
-        x: The place.
-        low: Low end of the interval.
-        high: High end of the interval.
-    """
-
-    x: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage in which a curve moves.
-
-    Attributes:
-        start: Where the stage begins.
-        end: Where the stage ends.
-        steepest: Where the absolute slope is largest.
-        steepest_draws: Where the absolute slope is largest if the noise is drawn again, shape `(draws,)`.
-        first: Index of the grid point next to `start`.
-        last: Index of the grid point next to `end`.
-    """
-
-    start: Place
-    end: Place
-    steepest: Place
-    steepest_draws: Array
-    first: int
-    last: int
+BESIDE_JUMPS = 1.3  # more caution beside jumps: their search makes what is left look more certain than it is
 
 
 def supported_peaks(smooth: Smooth, caution: float = 1.0) -> list[int]:
@@ -87,16 +54,10 @@ def supported_peaks(smooth: Smooth, caution: float = 1.0) -> list[int]:
     Returns:
         Grid indices, ascending.
     """
-    speed = np.abs(smooth.slope)
-    padded = np.concatenate([[-1.0], speed, [-1.0]])
-    is_peak = (speed > padded[:-2]) & (speed >= padded[2:]) & (speed > 0)
-    peaks = [int(index) for index in np.flatnonzero(is_peak)]
-    while peaks:
-        support, weakest = _least_supported(smooth, peaks, caution)
-        if support >= 1:
-            break
-        peaks.remove(weakest)
-    return peaks
+    sections = _sections(smooth, jump_stages(smooth, caution))
+    if smooth.jumps:
+        caution *= BESIDE_JUMPS
+    return [peak for section in sections for peak in _supported_within(smooth, section, caution)]
 
 
 def boundaries(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None) -> list[Place]:
@@ -108,9 +69,13 @@ def boundaries(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = N
         peaks: The curve's `supported_peaks`; None finds them.
 
     Returns:
-        One place per pair of neighbouring moves, in order; none if the curve moves once or not at all.
+        One place per pair of neighbouring moves, and both ends of each jump, in order; none if a curve without jumps
+        moves once or not at all.
     """
-    return _boundaries(smooth, supported_peaks(smooth, caution) if peaks is None else peaks)
+    peaks = supported_peaks(smooth, caution) if peaks is None else peaks
+    jumps = jump_stages(smooth, caution)
+    inner = [place for section in _sections(smooth, jumps) for place in _boundaries(smooth, section.of(peaks))]
+    return sorted([*inner, *(place for jump in jumps for place in (jump.start, jump.end))], key=lambda place: place.x)
 
 
 def stages(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None) -> list[Stage]:
@@ -125,16 +90,72 @@ def stages(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None)
         The stages in order; none for a flat curve.
     """
     peaks = supported_peaks(smooth, caution) if peaks is None else peaks
+    jumps = jump_stages(smooth, caution)
+    others = [
+        stage for section in _sections(smooth, jumps) for stage in _stages_within(smooth, section, section.of(peaks))
+    ]
+    return with_tails(smooth, jumps, others)
+
+
+class _Section(NamedTuple):
+    """A part of the curve that does not jump.
+
+    Attributes:
+        first: Its first grid point.
+        last: Its last grid point.
+        start: Where it begins.
+        end: Where it ends.
+    """
+
+    first: int
+    last: int
+    start: Place
+    end: Place
+
+    def of(self, peaks: list[int]) -> list[int]:
+        """Those of the peaks that lie in it."""
+        return [peak for peak in peaks if self.first <= peak <= self.last]
+
+
+def _sections(smooth: Smooth, jumps: list[Stage]) -> list[_Section]:
+    """What lies between jumps; jumps that are nearer to each other than the grid's points have nothing between them."""
+    run_start, run_end = (Place(x, x, x) for x in (float(smooth.x[0]), float(smooth.x[-1])))
+    firsts, lasts = [0, *(jump.last for jump in jumps)], [*(jump.first for jump in jumps), len(smooth.x) - 1]
+    starts, ends = [run_start, *(jump.end for jump in jumps)], [*(jump.start for jump in jumps), run_end]
+    sections = map(_Section, firsts, lasts, starts, ends)
+    return [section for section in sections if section.first < section.last]
+
+
+def _supported_within(smooth: Smooth, section: _Section, caution: float) -> list[int]:
+    """The supported peaks of a section."""
+    speed = np.abs(smooth.slope[section.first : section.last + 1])
+    padded = np.concatenate([[-1.0], speed, [-1.0]])
+    is_peak = (speed > padded[:-2]) & (speed >= padded[2:]) & (speed > 0)
+    peaks = [section.first + int(index) for index in np.flatnonzero(is_peak)]
+    while peaks:
+        support, weakest = _least_supported(smooth, section, peaks, caution)
+        if support >= 1:
+            break
+        peaks.remove(weakest)
+    return peaks
+
+
+def _stages_within(smooth: Smooth, section: _Section, peaks: list[int]) -> list[Stage]:
+    """The stages of a section."""
     if not peaks:
         return []
-    cuts = _cuts(smooth, peaks)
-    run_start, run_end = (Place(x, x, x) for x in (float(smooth.x[0]), float(smooth.x[-1])))
+    cuts = _cuts(smooth, section, peaks)
     shared = _boundaries(smooth, peaks)
-    starts, ends = [run_start, *shared], [*shared, run_end]
+    starts, ends = [section.start, *shared], [*shared, section.end]
+    # Beside a jump the curve may first end what the jump began: the next stage begins where it turns.
+    if section.first > 0:
+        cuts[0], starts[0] = _turn(smooth, peaks[0], section.first, section.start)
+    if section.last < len(smooth.x) - 1:
+        cuts[-1], ends[-1] = _turn(smooth, peaks[-1], section.last, section.end)
     moved = np.abs(np.diff(smooth.value[cuts]))
     for cut, (left, right) in enumerate(pairwise([None, *peaks, None])):
-        rest_start = 0 if left is None else _edge(smooth, left, cuts[cut])
-        rest_end = len(smooth.x) - 1 if right is None else _edge(smooth, right, cuts[cut])
+        rest_start = cuts[0] if left is None else _edge(smooth, left, cuts[cut])
+        rest_end = cuts[-1] if right is None else _edge(smooth, right, cuts[cut])
         share = FLAT_BEFORE if left is None else FLAT_AFTER
         sides = [(peak, moved[stage]) for peak, stage in ((left, cut - 1), (right, cut)) if peak is not None]
         if all(_is_flat(smooth, rest_start, rest_end, peak, share * change) for peak, change in sides):
@@ -142,12 +163,14 @@ def stages(smooth: Smooth, caution: float = 1.0, peaks: list[int] | None = None)
                 ends[cut - 1] = _edge_place(smooth, left, cuts[cut])
             if right is not None:
                 starts[cut] = _edge_place(smooth, right, cuts[cut])
-    return [_stage(smooth, peak, start, end) for peak, start, end in zip(peaks, starts, ends, strict=True)]
+    return [_stage(smooth, section, peak, start, end) for peak, start, end in zip(peaks, starts, ends, strict=True)]
 
 
-def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
+def _stage(smooth: Smooth, section: _Section, peak: int, start: Place, end: Place) -> Stage:
     """The stage around a peak, with the scatter of its steepest point."""
-    first, last = (int(np.abs(smooth.x - place.x).argmin()) for place in (start, end))
+    first, last = (
+        int(np.clip(np.abs(smooth.x - place.x).argmin(), section.first, section.last)) for place in (start, end)
+    )
     # These draws show what the noise does to the place where the smooth is steepest. Posterior draws would not do: they
     # are rougher than runs are, and their steepest points scatter twice as far as those of planted transitions are from
     # the truth.
@@ -156,9 +179,9 @@ def _stage(smooth: Smooth, peak: int, start: Place, end: Place) -> Stage:
     return Stage(start, end, _place(draws, known=smooth.x[peak]), draws, first, last)
 
 
-def _least_supported(smooth: Smooth, peaks: list[int], caution: float) -> tuple[float, int]:
+def _least_supported(smooth: Smooth, section: _Section, peaks: list[int], caution: float) -> tuple[float, int]:
     """The support of the weakest peak, as a multiple of what it needs, and the peak."""
-    cuts = _cuts(smooth, peaks)
+    cuts = _cuts(smooth, section, peaks)
     least = LEAST_CHANGE * np.ptp(smooth.value)
     support = []
     for peak, first, last in zip(peaks, cuts, cuts[1:], strict=False):  # does each stage change the curve enough?
@@ -185,13 +208,13 @@ def _change(smooth: Smooth, first: int, last: int) -> tuple[float, float]:
     return float(abs(smooth.value[last] - smooth.value[first])), float(deviation)
 
 
-def _cuts(smooth: Smooth, peaks: list[int]) -> list[int]:
-    """Grid indices of the run's start, of the boundaries between neighbouring peaks, and of the run's end."""
+def _cuts(smooth: Smooth, section: _Section, peaks: list[int]) -> list[int]:
+    """Grid indices of the section's start, of the boundaries between neighbouring peaks, and of the section's end."""
     inner = []
     for left, right in pairwise(peaks):
         rest = _restfulness(smooth, smooth.value[None], smooth.slope[None], left, right)
         inner.append(left + int(rest[0].argmax()))
-    return [0, *inner, len(smooth.x) - 1]
+    return [section.first, *inner, section.last]
 
 
 def _boundaries(smooth: Smooth, peaks: list[int]) -> list[Place]:
@@ -201,6 +224,16 @@ def _boundaries(smooth: Smooth, peaks: list[int]) -> list[Place]:
         rest = _restfulness(smooth, smooth.value_draws, smooth.slope_draws, left, right)
         places.append(_place(smooth.x[left + rest.argmax(axis=1)]))
     return places
+
+
+def _turn(smooth: Smooth, peak: int, bound: int, end: Place) -> tuple[int, Place]:
+    """The extremum between a peak and the end of its section, as a grid index and a place."""
+    path = np.arange(peak, bound + 1) if bound >= peak else np.arange(peak, bound - 1, -1)
+    rising = np.sign(smooth.slope[peak]) * (1 if bound >= peak else -1)
+    index = int(path[(rising * smooth.value[path]).argmax()])
+    if index == bound:
+        return bound, end
+    return index, _place(smooth.x[path[(rising * smooth.value_draws[:, path]).argmax(axis=1)]])
 
 
 def _restfulness(smooth: Smooth, values: Array, slopes: Array, left: int, right: int) -> Array:

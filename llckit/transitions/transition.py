@@ -42,6 +42,9 @@ class Move:
 class Transition:
     """A stage of a run in which λ̂ changes, with its type. Steps are on the input's scale; intervals are central 90 %.
 
+    A jump between two checkpoints starts at the one and ends at the other. Nobody saw where between them it happened,
+    so its intervals are the whole gap, and its location is the middle.
+
     Attributes:
         start: Step at which the transition begins.
         end: Step at which the transition ends.

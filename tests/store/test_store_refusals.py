@@ -41,6 +41,15 @@ def test_steps_must_be_whole_numbers(store, step, weights):
         store.load(step)
 
 
+@pytest.mark.parametrize("step", [2**53, 1_700_000_000_000_000_000, 2**63], ids=repr)
+def test_steps_that_a_curve_cannot_hold_are_refused(store, step, weights):
+    with pytest.raises(InputError, match=rf"^step is {step}; expected one below 2\^53"):
+        store.save(step, weights())
+    assert os.listdir(store.path) == []
+    store.save(2**53 - 1, weights())
+    assert store.steps == [2**53 - 1]
+
+
 @pytest.mark.parametrize("model", [None, [torch.zeros(1)], torch.zeros(1), 3], ids=["none", "list", "tensor", "int"])
 def test_only_modules_and_mappings_are_saved(store, model):
     with pytest.raises(InputError, match=r"expected an nn\.Module or a dict"):
