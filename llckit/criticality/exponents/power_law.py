@@ -174,7 +174,9 @@ def fit_power_law(
         logarithms = {correction: best(correction, 0.0).information for correction in corrections}
         preferred = min(corrections, key=lambda correction: logarithms[correction])
         if logarithms[preferred] <= min(one.information for one in powers.values()):
-            form, chosen = "logarithm", powers[preferred]
+            form = "logarithm"
+            if np.isfinite(powers[preferred].information):  # else with that correction it is another law in disguise
+                chosen = powers[preferred]
     return _reported(quantity, form, chosen, list(powers.values()), weighted, seed)
 
 

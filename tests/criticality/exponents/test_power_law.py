@@ -35,6 +35,14 @@ def test_exact_law_gives_exponent_critical_point_and_amplitude(quantity, exponen
     assert law.quality is None
 
 
+@pytest.mark.parametrize("critical_point", [1.0, None])
+def test_an_exact_logarithm_whose_correction_is_another_law_in_disguise(critical_point):
+    control = np.linspace(1.05, 2, 20)
+    law = fit_power_law(control, 5 - np.log(control - 1), quantity="specific_heat", critical_point=critical_point)
+    assert law.form == "logarithm"
+    assert law.exponent == pytest.approx(0, abs=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "form"), [(0.33, "power"), (0.0, "logarithm"), (-0.4, "cusp")])
 def test_form_of_a_specific_heat(alpha, form):
