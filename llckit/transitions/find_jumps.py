@@ -28,7 +28,7 @@ MARGIN = 6.0  # "strong" evidence begins there (Kass and Raftery 1995)
 MOST_JUMPS = 12
 ROUNDS = 6  # most curves need one with a proposal, and one without
 # Widths of logistic steps that a jump has to beat, in lengths of its gap: several checkpoints see such a step.
-WIDTHS = (1.5, 3.0, 6.0)
+WIDTHS = (0.75, 1.5, 3.0, 6.0)
 
 
 @dataclass(frozen=True)
