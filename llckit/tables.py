@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.files import write_new_file
 
-__all__ = ["read_table", "table_column", "table_words", "write_table"]
+__all__ = ["read_table", "read_tracked_table", "table_column", "table_words", "write_table"]
+
+BEFORE_NAME = re.compile(r"(.* - )?(.*/)?")  # a run and a path
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:
@@ -47,6 +50,67 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
                 f"{', '.join(names)}; write numbers with a point, 0.5, as commas separate cells"
             )
     return names, [dict(zip(names, cells, strict=True)) for _, cells in lines[1:]]
+
+
+def read_tracked_table(path: str | os.PathLike[str], wanted: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Read a table that may be an export of an experiment tracker.
+
+    A column is renamed if it is the only one that can be meant by a wanted name which is missing:
+
+    * another case, or a path before it: `Loss`, `train/loss`; for `step` also `_step` and `global_step`;
+    * Weights & Biases: `RUN - loss`, with `RUN - loss__MIN` and `RUN - loss__MAX` beside it, which are left out;
+    * MLflow: a row for each value, with columns `key`, `value` and `step`; they become a column for each key.
+
+    Args:
+        path: A text file.
+        wanted: Names of columns.
+
+    Returns:
+        As of `read_table`.
+
+    Raises:
+        InputError: As for `read_table`; or several columns, or runs, could be meant.
+    """
+    names, rows = read_table(path)
+    if {"key", "value", "step"} <= {*names}:
+        names, rows = _by_step(path, rows)
+    known: dict[str, str] = {}
+    for name in wanted:
+        if name in names:
+            continue
+        meant = [column for column in names if _tracked_name(column) == name]
+        if len(meant) > 1:
+            raise InputError(f"{path} has columns {', '.join(meant)}; expected one that may be {name}; name it {name}")
+        known |= dict.fromkeys(meant, name)
+    if not known:
+        return names, rows
+    extremes = {f"{column}__{end}" for column in names for end in ("MIN", "MAX")}
+    kept = [column for column in names if column not in extremes]
+    return [known.get(column, column) for column in kept], [
+        {known.get(column, column): row[column] for column in kept} for row in rows
+    ]
+
+
+def _tracked_name(column: str) -> str:
+    """What a tracker's column is called without the run, the path and the case."""
+    name = column[len(BEFORE_NAME.match(column)[0]) :].casefold()  # pyright: ignore[reportOptionalSubscript]
+    return "step" if name in ("_step", "global_step") else name
+
+
+def _by_step(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[dict[str, str]]]:
+    """A row for each step and a column for each key; a value that was not recorded is empty."""
+    runs = sorted({row["run_id"] for row in rows if "run_id" in row})
+    if len(runs) > 1:
+        raise InputError(f"{path} holds the runs {', '.join(runs)}; expected one")
+    names = ["step", *dict.fromkeys(row["key"] for row in rows)]
+    table: dict[float, dict[str, str]] = {}
+    for line, row in enumerate(rows, 2):
+        step = _number(row["step"], path, line, "step")
+        cells = table.setdefault(step, dict.fromkeys(names, "") | {"step": row["step"]})
+        if cells[row["key"]]:
+            raise InputError(f"{path}, line {line} has {row['key']} of step {row['step']} again; expected it once")
+        cells[row["key"]] = row["value"]
+    return names, [table[step] for step in sorted(table)]
 
 
 def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:

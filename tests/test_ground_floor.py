@@ -11,7 +11,7 @@ from llckit.checks import check_bool, check_instance, check_integer, check_numbe
 from llckit.environment import environment
 from llckit.errors import InputError
 from llckit.files import check_new_file, check_path, replace_file, write_new_file
-from llckit.tables import read_table, table_column, table_words, write_table
+from llckit.tables import read_table, read_tracked_table, table_column, table_words, write_table
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), torch.tensor(3)])
@@ -133,6 +133,49 @@ def test_a_table_that_would_be_read_as_another_is_refused(tmp_path, text, messag
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(InputError) as error:
         read_table(tmp_path / "table.csv")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step,loss,llc\n0,2,1\n10,,3\n",
+        "Step,train/loss,eval/LLC\n0,2,1\n10,,3\n",
+        '"Step","a - b - loss","a - b - loss__MIN","a - b - loss__MAX","a - b - llc"\n0,2,2,2,1\n10,,,,3\n',
+        "run_id,key,value,step,timestamp\na,llc,1,0,5\na,llc,3,10,6\na,loss,2,0,5\n",
+        "run_id,key,value,step,timestamp\na,llc,3,10,6\na,llc,1,0,5\na,loss,2,0,5\n",
+    ],
+)
+def test_exports_of_trackers_are_read_as_the_table_that_they_mean(tmp_path, text):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    names, rows = read_tracked_table(path, ["step", "loss", "llc"])
+    assert {*names} == {"step", "loss", "llc"}
+    found = {name: table_column(path, rows, name).tolist() for name in names}
+    assert str(found["loss"]) == "[2.0, nan]"
+    assert (found["step"], found["llc"]) == ([0, 10], [1, 3])
+
+
+def test_a_column_that_is_there_is_not_taken_for_another(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("step,loss,Loss,global_step\n0,2,1,7\n")
+    assert read_tracked_table(path, ["step", "loss"]) == read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step,train/loss,eval/loss\n0,2,1\n", "has columns train/loss, eval/loss; expected one that may be loss"),
+        ("Step,a - loss,b - loss\n0,2,1\n", "has columns a - loss, b - loss; expected one that may be loss"),
+        ("run_id,key,value,step\na,loss,1,0\nb,loss,1,0\n", "holds the runs a, b; expected one"),
+        ("key,value,step\nloss,1,0\nloss,2,0\n", "line 3 has loss of step 0 again; expected it once"),
+        ("key,value,step\nloss,1,zero\n", "line 2: column step holds 'zero'; expected a number"),
+    ],
+)
+def test_exports_that_may_mean_several_things_are_refused(tmp_path, text, message):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError) as error:
+        read_tracked_table(tmp_path / "table.csv", ["step", "loss"])
     assert message in str(error.value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.llc.llc_estimate import LLCEstimate
 from llckit.llc.outcome import Outcome
-from llckit.tables import read_table, table_column, table_words, write_table
+from llckit.tables import read_tracked_table, table_column, table_words, write_table
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = (
@@ -159,6 +159,8 @@ class LLCCurve:
     def from_csv(cls, path: str | os.PathLike[str]) -> LLCCurve:
         """Read a curve from a file with columns step, loss, llc[, llc_se][, llc_chain_*] and any others.
 
+        Exports of experiment trackers are read, too (`llckit.tables.read_tracked_table`).
+
         Args:
             path: a CSV file with a header.
 
@@ -169,7 +171,7 @@ class LLCCurve:
             InputError: No such file, a column missing, a cell that is no number or an unknown word, several scales or
                 kinds of loss, or steps not ascending.
         """
-        return cls.from_rows(path, *read_table(path))
+        return cls.from_rows(path, *read_tracked_table(path, REQUIRED))
 
     @classmethod
     def from_rows(cls, path: str | os.PathLike[str], names: Sequence[str], rows: Sequence[dict[str, str]]) -> LLCCurve:
@@ -178,7 +180,7 @@ class LLCCurve:
         Args:
             path: Of the table, for messages.
             names: Of its columns.
-            rows: What `read_table` gave, or some of it.
+            rows: What `read_tracked_table` gave, or some of it.
 
         Returns:
             The curve.
@@ -221,7 +223,8 @@ class LLCCurve:
                 recorded={name.removeprefix(RECORDED): numbers(name) for name in names if name.startswith(RECORDED)},
             )
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+            text = str(error)
+            raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:

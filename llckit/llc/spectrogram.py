@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from llckit.errors import InputError
-from llckit.llc.curve import LLCCurve
-from llckit.tables import read_table, table_column, write_table
+from llckit.llc.curve import REQUIRED, LLCCurve
+from llckit.tables import read_tracked_table, table_column, write_table
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Spectrogram:
             InputError: No such file, a column missing, fewer than two scales, a cell that is missing, or what
                 `LLCCurve.from_csv` refuses.
         """
-        names, rows = read_table(path)
+        names, rows = read_tracked_table(path, REQUIRED)
         if "n_beta" not in names:
             raise InputError(f"{path} has no column n_beta, which tells the scales of a spectrogram apart")
         n_beta = table_column(path, rows, "n_beta")
@@ -138,7 +138,7 @@ def read_curve(path: str | os.PathLike[str]) -> LLCCurve | Spectrogram:
     Raises:
         InputError: It holds neither.
     """
-    names, rows = read_table(path)
+    names, rows = read_tracked_table(path, REQUIRED)
     seen: dict[str, str] = {}
     if {"step", "n_beta"} <= {*names} and any(seen.setdefault(r["step"], r["n_beta"]) != r["n_beta"] for r in rows):
         return Spectrogram.from_csv(path)
