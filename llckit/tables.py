@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,26 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.files import write_new_file
 
-__all__ = ["read_table", "read_tracked_table", "table_column", "table_words", "write_table"]
+__all__ = ["naming", "read_table", "read_tracked_table", "table_column", "table_words", "write_table"]
 
 BEFORE_NAME = re.compile(r"(.* - )?(.*/)?")  # a run and a path
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors about what a file holds name it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: That of the block, with the file before it.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, str]]]:

@@ -13,7 +13,7 @@ from llckit.criticality import OBSERVABLES, HyperscalingTest, hyperscaling_test
 from llckit.errors import InputError
 from llckit.files import check_new_file
 from llckit.plotting import FIGURE_ENDINGS, plot_collapse, save_figure
-from llckit.tables import read_table, table_column
+from llckit.tables import naming, read_table, table_column
 
 __all__ = ["add_criticality_command"]
 
@@ -48,12 +48,13 @@ def criticality(arguments: Namespace) -> int:
     if arguments.plot is not None:
         check_new_file(arguments.plot, FIGURE_ENDINGS)
     data = _read_runs(arguments.runs)
-    test = hyperscaling_test(
-        size=data["size"],
-        control=data["control"],
-        observables={name: data[name] for name in OBSERVABLES if name in data},
-        se={name: data[f"{name}_se"] for name in OBSERVABLES if f"{name}_se" in data} or None,
-    )
+    with naming(arguments.runs):
+        test = hyperscaling_test(
+            size=data["size"],
+            control=data["control"],
+            observables={name: data[name] for name in OBSERVABLES if name in data},
+            se={name: data[f"{name}_se"] for name in OBSERVABLES if f"{name}_se" in data} or None,
+        )
     if arguments.plot is not None:
         save_figure(plot_collapse(data, test, title=Path(arguments.runs).name), arguments.plot)
     if arguments.json:

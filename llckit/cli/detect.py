@@ -12,6 +12,7 @@ from llckit.cli.tables import print_linked_transitions, print_transitions
 from llckit.files import check_new_file
 from llckit.llc import LLCCurve, Outcome, Spectrogram, read_curve
 from llckit.plotting import FIGURE_ENDINGS, plot_curve, plot_spectrogram, save_figure
+from llckit.tables import naming
 from llckit.transitions import detect_across_scales, detect_transitions
 
 __all__ = ["add_detect_command"]
@@ -62,7 +63,8 @@ def _warn_of_doubts(curve: LLCCurve) -> None:
 
 
 def _detect_in_curve(curve: LLCCurve, arguments: Namespace) -> None:
-    transitions = detect_transitions(curve, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
+    with naming(arguments.curve):
+        transitions = detect_transitions(curve, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
     if arguments.plot is not None:
         figure = plot_curve(curve, transitions, title=Path(arguments.curve).name, axis=arguments.axis)
         save_figure(figure, arguments.plot)
@@ -73,7 +75,8 @@ def _detect_in_curve(curve: LLCCurve, arguments: Namespace) -> None:
 
 
 def _detect_across_scales(spectrogram: Spectrogram, arguments: Namespace) -> None:
-    found = detect_across_scales(spectrogram, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
+    with naming(arguments.curve):
+        found = detect_across_scales(spectrogram, axis=arguments.axis, false_boundaries=arguments.false_boundaries)
     if arguments.plot is not None:
         save_figure(plot_spectrogram(spectrogram, found, title=Path(arguments.curve).name), arguments.plot)
     if arguments.json:

@@ -13,7 +13,7 @@ import numpy as np
 from llckit.errors import InputError
 from llckit.llc.llc_estimate import LLCEstimate
 from llckit.llc.outcome import Outcome
-from llckit.tables import read_tracked_table, table_column, table_words, write_table
+from llckit.tables import naming, read_tracked_table, table_column, table_words, write_table
 
 REQUIRED = ("step", "loss", "llc")
 NUMBERS = (
@@ -210,7 +210,7 @@ class LLCCurve:
             raise InputError(
                 f"{path}: column loss_kind holds both {' and '.join(LOSS_KINDS)}; expected one curve a file"
             )
-        try:
+        with naming(path):
             return cls(
                 step=step.astype(np.int64),
                 loss=numbers("loss"),
@@ -222,9 +222,6 @@ class LLCCurve:
                 behavioral="behavioral" in kinds,
                 recorded={name.removeprefix(RECORDED): numbers(name) for name in names if name.startswith(RECORDED)},
             )
-        except InputError as error:
-            text = str(error)
-            raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
 def _numbers(metadata: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
