@@ -58,7 +58,7 @@ def teacher(widths: tuple[int, ...], n: int, activation: type[nn.Module] = nn.Re
     return model, (x, model(x).detach()), mean_squared_error
 
 
-def catalogue(toys: int, budget: Mapping[str, Any]) -> dict[str, Any]:
+def catalogue(toys: int | None, budget: Mapping[str, Any]) -> dict[str, Any]:
     """Bracket and estimate of all toys."""
     rows = []
     for toy in tqdm(catalog()[:toys], desc="toys", leave=False, disable=None):
@@ -229,7 +229,7 @@ def main() -> None:
         "cost_budgets": (budgets, {"reduced": TINY}),
         "cost_nets": (6, 1),
         "grid": (GRID, TINY_GRID),
-        "toys": (87, 1),
+        "toys": (None, 1),
         "budget": (BUDGET, TINY),
     }
     run = begin(__file__, __doc__, report, sizes=sizes)

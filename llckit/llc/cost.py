@@ -70,6 +70,7 @@ class Cost:
             The cost.
         """
         few = checkpoint.thinned(CURVATURE_SAMPLES)
+        _ = few.loss  # refused before the work if it is not finite
         largest = largest_eigenvalue(lambda rows: few.loss_and_grad(rows)[1], few.weights, CURVATURE_STEPS)
         return cls(checkpoint, condition(n_beta, largest, localization), chains)
 

@@ -135,7 +135,7 @@ class LLCEstimate:
             The estimate.
         """
         known: dict[str, Any] = dict(values)
-        known |= {name: math.nan for name in _NUMBERS if known[name] is None}
+        known |= {name: math.nan for name in _NUMBERS if known.get(name) is None}  # also those of later versions
         if "settings" in known:  # as version 0.1.0 has it
             known["how_found"] = HowFound.from_settings(known.pop("settings"))
         else:

@@ -61,7 +61,8 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
             state = torch.get_rng_state()
             raw = flat_loss.module(batch)
             draws = not torch.equal(state, torch.get_rng_state())
-            values = [flat_loss.mean(weights, fixed, batch) for _ in range(2)] if isinstance(raw, Tensor) else []
+            is_real = isinstance(raw, Tensor) and not raw.is_complex()
+            values = [flat_loss.mean(weights, fixed, batch) for _ in range(2)] if is_real else []
         except Exception as error:
             reason = str(error).strip().splitlines() or [""]
             raise InputError(
@@ -70,6 +71,7 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
             ) from error
     if not values or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
         given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
+        given = given if values else f"complex numbers of {given}" if isinstance(raw, Tensor) else given
         raise InputError(
             f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
             f"({size},)"

@@ -62,10 +62,11 @@ def test_the_bracket_survives_json_and_earlier_estimates_are_read():
     assert again.lower_finite == found.lower_finite
     assert again.bracket_margin == found.bracket_margin
     assert again.summary() == found.summary()
-    new = {"bracket", "lower_finite", "bracket_margin"}
+    new = {"bracket", "lower_finite", "bracket_margin", "depth"}
     earlier = LLCEstimate.from_dict({key: value for key, value in found.to_dict().items() if key not in new})
     assert earlier.bracket is earlier.lower_finite is earlier.bracket_margin is None
     assert earlier.llc == found.llc
+    assert math.isnan(earlier.depth)
     assert "bracket" not in earlier.summary()
 
 

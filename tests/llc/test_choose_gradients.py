@@ -17,7 +17,7 @@ from llckit.llc.scale_reason import LocalizationRule, NBetaRule, ScaleReason
 from llckit.llc.settings import Settings
 from llckit.posterior.flat_loss import ELEMENT
 from llckit.toys import Quadratic, potential_loss
-from tests.cases import squared_error
+from tests.cases import cross_entropy, squared_error
 
 N, DIM = 6000, 5
 SCALE = Scale(N / math.log(N), 0.1, ScaleReason(NBetaRule.GIVEN, LocalizationRule.GIVEN))
@@ -282,3 +282,10 @@ def test_there_is_no_heat_on_the_full_loss():
         )
         assert found.how_found.heat == 0
         assert not found.trace.heat.any()
+
+
+def test_a_sample_that_is_not_finite_is_refused_before_the_curvature():
+    inputs, labels = torch.randn(24, 3), torch.randint(3, (24,))
+    inputs[-1] = torch.nan  # not among the first samples, on which the loss is tried
+    with pytest.raises(lk.InputError, match="the loss over all samples is nan"):
+        lk.estimate_llc(nn.Linear(3, 3), (inputs, labels), cross_entropy, n_beta=8.0, localization=1.0, progress=False)

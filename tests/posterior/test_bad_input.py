@@ -39,6 +39,7 @@ def normalised(model, batch):
 BAD_LOSSES = {
     "nan": (lambda m, b: mse(m, b) * float("nan"), r"loss is nan on the first 8 samples; expected a finite"),
     "inf": (lambda m, b: mse(m, b) / 0, r"loss is inf"),
+    "complex": (lambda m, b: mse(m, b) * 1j, r"gave complex numbers of shape \(\) for a batch of 8"),
     "matrix": (lambda m, b: (m(b[0]) - b[1]).square(), r"gave shape \(8, 2\) for a batch of 8.*\(8,\)"),
     "wrong length": (lambda m, b: (m(b[0]) - b[1]).square().flatten(), r"gave shape \(16,\) for a batch of 8"),
     "one": (lambda m, b: mse(m, b)[None], r"gave shape \(1,\) for a batch of 8"),

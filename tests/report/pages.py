@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from llckit.llc import LLCCurve, Outcome
+from llckit.llc.curve import NUMBERS
 from llckit.report import write_report
 from llckit.transitions import Transition
 
@@ -59,7 +60,7 @@ class Page(HTMLParser):
 def make_curve(steps=16):
     step = np.append(0, np.geomspace(2, 4000, steps - 1).round()).astype(np.int64)
     n = len(step)
-    details = {name: np.linspace(1, 2, n) for name in ("grad_norm", "llc_variance", "rhat", "ess")}
+    details = {name: np.linspace(1, 2, n) for name in NUMBERS if not name.startswith("bracket")}
     details |= {"n_beta": np.full(n, 135.25), "localization": np.full(n, 10.0)}
     llc = np.linspace(10, 20, n)
     outcome = (Outcome.CONVERGED,) * n

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llckit.llc.curve import NUMBERS
 from llckit.report import checkpoint_table
 from llckit.report.checkpoint_table import CHECKPOINT_COLUMNS
 from llckit.report.html_table import Column
@@ -36,6 +37,14 @@ def test_a_column_without_values_is_left_out(name):
     absent = replace(curve, details={key: values for key, values in curve.details.items() if key != name})
     assert checkpoint_table.checkpoint_table(unknown) == checkpoint_table.checkpoint_table(absent)
     assert full.count('<th scope="col"') == 1 + checkpoint_table.checkpoint_table(absent).count('<th scope="col"')
+
+
+def test_every_column_shows_what_curves_keep():
+    columns = [column for column in CHECKPOINT_COLUMNS if column.heading not in ("step", "loss", "outcome")]
+    curve = make_curve()
+    curve = replace(curve, details={name: np.ones(len(curve)) for name in NUMBERS})
+    shown = headings(checkpoint_table.checkpoint_table(curve))
+    assert {column.heading for column in columns} - {*shown} == {"LLC"}  # it comes with its error
 
 
 def test_a_curve_without_errors_and_outcomes_has_a_plain_table():
