@@ -75,6 +75,18 @@ def _jump_stage(smooth: Smooth, group: list[Jump]) -> Stage:
     )
 
 
+def _at_steepest(smooth: Smooth, stage: Stage, rise: float) -> Stage:
+    """The stage of a jump, located where it is steepest: that may be beside the jump."""
+    rates = [
+        abs(jump.height) / (jump.high - jump.low) for jump in smooth.jumps if stage.start.x <= jump.low < stage.end.x
+    ]
+    peak = stage.first + int((rise * smooth.slope[stage.first : stage.last + 1]).argmax())
+    if rise * smooth.slope[peak] <= max(rates):
+        return stage
+    draws = smooth.peak_draws(peak, stage.first, stage.last)
+    return replace(stage, steepest=Place.of(draws, known=smooth.x[peak]), steepest_draws=draws)
+
+
 def with_tails(smooth: Smooth, jumps: list[Stage], others: list[Stage]) -> list[Stage]:
     """All stages in order, where the tails of jumps belong to them.
 
@@ -107,5 +119,5 @@ def with_tails(smooth: Smooth, jumps: list[Stage], others: list[Stage]) -> list[
                 if change > 0 and near[at] <= change / 2:
                     stage = replace(stage, start=other.start, first=other.first)
                     left.remove(other)
-        found.append(stage)
+        found.append(_at_steepest(smooth, stage, rise))
     return sorted([*found, *left], key=lambda stage: stage.first)

@@ -28,6 +28,13 @@ class Place:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, draws: Array, known: float | None = None) -> "Place":
+        """The median of draws, or a place that is known, and their central 90 %."""
+        low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
+        x = middle if known is None else known
+        return cls(float(x), float(min(low, x)), float(max(high, x)))
+
 
 @dataclass(frozen=True)
 class Stage:

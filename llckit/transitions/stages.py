@@ -32,7 +32,6 @@ Array = NDArray[np.float64]
 
 DIP_SIGMAS = 1.5
 PLATEAU_SHARE = 0.5
-REFIT_WIDENING = 1.15  # for the bias of the smooth, which refits share: 92 % in benchmarks/detector/transitions.py
 # A flat interval: its change is within FLAT_SIGMAS, or a small share of the stage's (FLAT_BEFORE or FLAT_AFTER it); its
 # slope is surely below FLAT_SLOPE of the stage's steepest; it fills FLAT_LENGTH of the curve and half the way from the
 # steepest point to the edge.
@@ -171,12 +170,8 @@ def _stage(smooth: Smooth, section: _Section, peak: int, start: Place, end: Plac
     first, last = (
         int(np.clip(np.abs(smooth.x - place.x).argmin(), section.first, section.last)) for place in (start, end)
     )
-    # These draws show what the noise does to the place where the smooth is steepest. Posterior draws would not do: they
-    # are rougher than runs are, and their steepest points scatter twice as far as those of planted transitions are from
-    # the truth.
-    inside = np.sign(smooth.slope[peak]) * smooth.slope_refits[:, first : last + 1]
-    draws = smooth.x[peak] + REFIT_WIDENING * (smooth.x[first + inside.argmax(axis=1)] - smooth.x[peak])
-    return Stage(start, end, _place(draws, known=smooth.x[peak]), draws, first, last)
+    draws = smooth.peak_draws(peak, first, last)
+    return Stage(start, end, Place.of(draws, known=smooth.x[peak]), draws, first, last)
 
 
 def _least_supported(smooth: Smooth, section: _Section, peaks: list[int], caution: float) -> tuple[float, int]:
@@ -222,7 +217,7 @@ def _boundaries(smooth: Smooth, peaks: list[int]) -> list[Place]:
     places = []
     for left, right in pairwise(peaks):
         rest = _restfulness(smooth, smooth.value_draws, smooth.slope_draws, left, right)
-        places.append(_place(smooth.x[left + rest.argmax(axis=1)]))
+        places.append(Place.of(smooth.x[left + rest.argmax(axis=1)]))
     return places
 
 
@@ -233,7 +228,7 @@ def _turn(smooth: Smooth, peak: int, bound: int, end: Place) -> tuple[int, Place
     index = int(path[(rising * smooth.value[path]).argmax()])
     if index == bound:
         return bound, end
-    return index, _place(smooth.x[path[(rising * smooth.value_draws[:, path]).argmax(axis=1)]])
+    return index, Place.of(smooth.x[path[(rising * smooth.value_draws[:, path]).argmax(axis=1)]])
 
 
 def _restfulness(smooth: Smooth, values: Array, slopes: Array, left: int, right: int) -> Array:
@@ -251,7 +246,7 @@ def _edge(smooth: Smooth, peak: int, cut: int) -> int:
 
 def _edge_place(smooth: Smooth, peak: int, cut: int) -> Place:
     """The place between a peak and a cut where the posterior draws come to rest."""
-    return _place(smooth.x[_edges(smooth, smooth.slope_draws, peak, cut)])
+    return Place.of(smooth.x[_edges(smooth, smooth.slope_draws, peak, cut)])
 
 
 def _edges(smooth: Smooth, slopes: Array, peak: int, cut: int) -> NDArray[np.intp]:
@@ -271,10 +266,3 @@ def _is_flat(smooth: Smooth, first: int, last: int, peak: int, little: float) ->
     change, deviation = _change(smooth, first, last)
     still = change <= max(FLAT_SIGMAS * deviation, little)
     return still and change + 2 * deviation <= FLAT_SLOPE * abs(smooth.slope[peak]) * length
-
-
-def _place(draws: Array, known: float | None = None) -> Place:
-    """The median of the draws (or a place that is known), and their central 90 %."""
-    low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
-    x = middle if known is None else known
-    return Place(float(x), float(min(low, x)), float(max(high, x)))
