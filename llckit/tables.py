@@ -73,11 +73,13 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[str], list[dict[str, 
 def read_tracked_table(path: str | os.PathLike[str], wanted: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
     """Read a table that may be an export of an experiment tracker.
 
-    A column is renamed if it is the only one that can be meant by a wanted name which is missing:
+    A table in which a wanted name is missing is read as one of these:
 
-    * another case, or a path before it: `Loss`, `train/loss`; for `step` also `_step` and `global_step`;
+    * names in another case, or behind a path: `Loss`, `train/loss`; for `step` also `_step` and `global_step`;
     * Weights & Biases: `RUN - loss`, with `RUN - loss__MIN` and `RUN - loss__MAX` beside it, which are left out;
     * MLflow: a row for each value, with columns `key`, `value` and `step`; they become a column for each key.
+
+    Runs and paths are taken off other columns, too, where that leaves every name once.
 
     Args:
         path: A text file.
@@ -90,29 +92,26 @@ def read_tracked_table(path: str | os.PathLike[str], wanted: Sequence[str]) -> t
         InputError: As for `read_table`; or several columns, or runs, could be meant.
     """
     names, rows = read_table(path)
+    if {*wanted} <= {*names}:
+        return names, rows
     if {"key", "value", "step"} <= {*names}:
         names, rows = _by_step(path, rows)
-    known: dict[str, str] = {}
+    extremes = {f"{name}__{end}" for name in names for end in ("MIN", "MAX")}
+    columns = {name: _tracked_name(name, wanted) for name in names if name not in extremes}
     for name in wanted:
-        if name in names:
-            continue
-        meant = [column for column in names if _tracked_name(column) == name]
-        if len(meant) > 1:
+        meant = [column for column, tracked in columns.items() if tracked == name]
+        if name not in names and len(meant) > 1:
             raise InputError(f"{path} has columns {', '.join(meant)}; expected one that may be {name}; name it {name}")
-        known |= dict.fromkeys(meant, name)
-    if not known:
-        return names, rows
-    extremes = {f"{column}__{end}" for column in names for end in ("MIN", "MAX")}
-    kept = [column for column in names if column not in extremes]
-    return [known.get(column, column) for column in kept], [
-        {known.get(column, column): row[column] for column in kept} for row in rows
-    ]
+    count = Counter([*names, *columns.values()])
+    known = {column: name if count[name] == 1 else column for column, name in columns.items()}
+    return list(known.values()), [{name: row[column] for column, name in known.items()} for row in rows]
 
 
-def _tracked_name(column: str) -> str:
-    """What a tracker's column is called without the run, the path and the case."""
-    name = column[len(BEFORE_NAME.match(column)[0]) :].casefold()  # pyright: ignore[reportOptionalSubscript]
-    return "step" if name in ("_step", "global_step") else name
+def _tracked_name(column: str, wanted: Sequence[str]) -> str:
+    """What a tracker's column is called without the run and the path, and a wanted one without its case."""
+    name = column[len(BEFORE_NAME.match(column)[0]) :]  # pyright: ignore[reportOptionalSubscript]
+    lower = "step" if name.casefold() in ("_step", "global_step") else name.casefold()
+    return lower if lower in wanted else name
 
 
 def _by_step(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[dict[str, str]]]:

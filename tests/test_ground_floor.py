@@ -156,6 +156,19 @@ def test_exports_of_trackers_are_read_as_the_table_that_they_mean(tmp_path, text
     assert (found["step"], found["llc"]) == ([0, 10], [1, 3])
 
 
+def test_a_tracker_s_errors_are_not_lost(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Step,r - loss,r - llc,r - llc_se,r - a/x,r - b/x\n0,2,1,0.5,7,8\n")
+    names, _ = read_tracked_table(path, ["step", "loss", "llc"])
+    assert names == ["step", "loss", "llc", "llc_se", "r - a/x", "r - b/x"]
+
+
+def test_a_whole_table_with_the_columns_of_mlflow_stays(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("step,loss,key,value\n0,2,a,1\n10,1,a,1\n")
+    assert read_tracked_table(path, ["step", "loss"]) == read_table(path)
+
+
 def test_a_column_that_is_there_is_not_taken_for_another(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("step,loss,Loss,global_step\n0,2,1,7\n")

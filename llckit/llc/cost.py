@@ -58,7 +58,7 @@ class Cost:
 
     @classmethod
     def at(cls, checkpoint: Checkpoint, n_beta: float, localization: float, chains: int) -> Cost:
-        """Measure the curvature with 16 gradients of 32 samples.
+        """Measure the curvature with 17 gradients of 32 samples, that at the checkpoint included.
 
         Args:
             checkpoint: Where.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -146,8 +147,8 @@ def dask_executor(address: str) -> Iterator[Executor]:
 
 def _context() -> BaseContext:
     """How workers are made: forked from a process without threads that has imported what they need, if possible."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")  # forked children of this process may hang, as it has threads
+    if sys.platform != "linux":  # elsewhere libraries that torch loads may not survive a fork
+        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["llckit", "torch._dynamo"])  # make_fx imports the second
     return context

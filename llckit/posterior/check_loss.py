@@ -70,8 +70,9 @@ def _check_values(flat_loss: FlatLoss, weights: Tensor, fixed: Fixed, batch: Tre
                 "expected loss_fn(model, batch) to give a loss"
             ) from error
     if not values or raw.dim() > 1 or (raw.dim() == 1 and len(raw) != size):
-        given = f"shape {tuple(raw.shape)}" if isinstance(raw, Tensor) else type(raw).__name__
-        given = given if values else f"complex numbers of {given}" if isinstance(raw, Tensor) else given
+        given = type(raw).__name__
+        if isinstance(raw, Tensor):
+            given = f"{'complex numbers of ' if raw.is_complex() else ''}shape {tuple(raw.shape)}"
         raise InputError(
             f"loss_fn gave {given} for a batch of {size}; expected a mean loss (a scalar) or one loss per sample "
             f"({size},)"

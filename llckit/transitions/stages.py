@@ -26,7 +26,7 @@ from llckit.transitions.jump_stages import jump_stages, with_tails
 from llckit.transitions.smooth import Smooth
 from llckit.transitions.stage import CHANGE_SIGMAS, EDGE_SHARE, LEAST_CHANGE, Place, Stage
 
-__all__ = ["EDGE_SHARE", "boundaries", "stages", "supported_peaks"]
+__all__ = ["boundaries", "stages", "supported_peaks"]
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from llckit.transitions.smooth import Smooth
-from llckit.transitions.stages import EDGE_SHARE, boundaries, stages
+from llckit.transitions.stage import EDGE_SHARE
+from llckit.transitions.stages import boundaries, stages
 
 X = np.linspace(0, 10, 1001)
 
