@@ -18,17 +18,16 @@ import contextlib
 import csv
 import io
 import random
-import signal
 import tempfile
 import traceback
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks._fuzz import patience, tally
 from benchmarks._harness import Document, begin
 from benchmarks._tables import table
 from llckit.cli import main as llckit
@@ -205,15 +204,17 @@ COMMANDS: dict[str, tuple[Callable[[], Table], dict[str, Write], dict[str, Write
 def run(command: str, file: Path) -> tuple[int | None, str, str]:
     """What a command says about a file: its exit code (None if it raised), standard output and standard error."""
     said, errors = io.StringIO(), io.StringIO()
-    signal.alarm(PATIENCE)
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        with (
+            patience(PATIENCE),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(errors),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("error")  # a warning would be a second line
             return llckit([command, str(file), "--json"]), said.getvalue(), errors.getvalue()
     except BaseException:
         return None, said.getvalue(), traceback.format_exc(limit=-1).splitlines()[-1]
-    finally:
-        signal.alarm(0)
 
 
 def outcome(command: str, file: Path, right: str, is_sound: bool) -> str:
@@ -227,10 +228,10 @@ def outcome(command: str, file: Path, right: str, is_sound: bool) -> str:
     return f"broken: {code}, {(errors or said)[-SAID:]}"
 
 
-def measure(command: str, tables: int, seed: int) -> dict[str, Any]:
-    """Outcomes of so many tables."""
+def tried(command: str, tables: int, seed: int) -> Iterator[tuple[str, str]]:
+    """Each of so many tables, and what came of it."""
     make, dialects, damage = COMMANDS[command]
-    sound, outcomes, broken = make(), Counter[str](), []
+    sound = make()
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "sound.csv"
         file.write_text(text(sound))
@@ -243,11 +244,12 @@ def measure(command: str, tables: int, seed: int) -> dict[str, Any]:
             written = (dialects | damage)[kind](sound, rng)
             file = Path(name) / f"table-{index}.csv"
             file.write_bytes(written if isinstance(written, bytes) else written.encode())
-            found = outcome(command, file, right, kind in dialects)
-            outcomes["broken" if found.startswith("broken") else found] += 1
-            if found.startswith("broken"):
-                broken.append(f"{index}, {kind}: {found}")
-    return {"tables": tables, **outcomes, "broken promises": broken}
+            yield f"{index}, {kind}", outcome(command, file, right, kind in dialects)
+
+
+def measure(command: str, tables: int, seed: int) -> dict[str, Any]:
+    """Outcomes of so many tables."""
+    return {"tables": tables} | tally(tried(command, tables, seed))
 
 
 def report(document: Document) -> str:
@@ -262,11 +264,6 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Write, damage, run, compare."""
-
-    def out_of_patience(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, out_of_patience)
     run = begin(__file__, __doc__, report, sizes={"tables": (1000, 12), "seed": (0, 0)})
     run.measure({name: name for name in COMMANDS}, lambda name: measure(name, run.sizes["tables"], run.sizes["seed"]))
 

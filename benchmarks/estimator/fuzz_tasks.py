@@ -18,10 +18,8 @@ from __future__ import annotations
 import copy
 import math
 import random
-import signal
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import llckit as lk
+from benchmarks._fuzz import patience, tally
 from benchmarks._harness import Document, begin
 from benchmarks._tables import table
 
@@ -199,10 +198,9 @@ def attempt(seed: int, rng: random.Random) -> tuple[str, str]:
             given["model"] = wrong(model)
     make = MISTAKES[form["data"]][1] if form["data"] in MISTAKES else DATA[form["data"]]
     name = ", ".join(form.values())
-    signal.alarm(PATIENCE)
     try:
         expected = None if plain is None else lk.estimate_llc(copy.deepcopy(plain[0]), *plain[1:], **FEW)
-        with warnings.catch_warnings():
+        with patience(PATIENCE), warnings.catch_warnings():
             warnings.simplefilter("error")
             found = lk.estimate_llc(given["model"], make(x, y), given["loss"], **FEW)
     except lk.InputError as error:
@@ -212,8 +210,6 @@ def attempt(seed: int, rng: random.Random) -> tuple[str, str]:
         return name, "broken: hangs"
     except BaseException:
         return name, f"broken: {traceback.format_exc(limit=-1)[-300:]}"
-    finally:
-        signal.alarm(0)
     if expected is None:
         is_right = math.isclose(found.loss, loss, rel_tol=1e-3) or not found.outcome.trusted
         return name, "right" if is_right else f"broken: L(w*) is {found.loss} for {loss}"
@@ -224,13 +220,8 @@ def attempt(seed: int, rng: random.Random) -> tuple[str, str]:
 
 def measure(tasks: int, seed: int) -> dict[str, Any]:
     """Outcomes of so many tasks."""
-    outcomes, broken = Counter[str](), []
-    for index in range(tasks):
-        name, found = attempt(index, random.Random(f"{seed} {index}"))
-        outcomes["broken" if found.startswith("broken") else found] += 1
-        if found.startswith("broken"):
-            broken.append(f"{index}, {name}: {found}")
-    return {"tasks": tasks, **outcomes, "broken promises": broken}
+    found = (attempt(index, random.Random(f"{seed} {index}")) for index in range(tasks))
+    return {"tasks": tasks} | tally((f"{index}, {name}", outcome) for index, (name, outcome) in enumerate(found))
 
 
 def report(document: Document) -> str:
@@ -242,11 +233,6 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Make, estimate, compare."""
-
-    def out_of_patience(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, out_of_patience)
     run = begin(__file__, __doc__, report, sizes={"tasks": (500, 20), "seed": (0, 0)})
     run.measure({"tasks": "tasks"}, lambda _: measure(run.sizes["tasks"], run.sizes["seed"]))
 

@@ -19,16 +19,16 @@ from __future__ import annotations
 import contextlib
 import io
 import random
-import signal
 import tempfile
 import traceback
 import warnings
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks._fuzz import patience, tally
 from benchmarks._harness import Document, begin
 from benchmarks._tables import table
 from benchmarks.store._foreign_files import FAMILIES, Foreign, State
@@ -43,17 +43,19 @@ PATIENCE = 20  # seconds for an import
 def import_one(foreign: Foreign, store: Path) -> str:
     """Import a file, and say what came of it."""
     said, errors = io.StringIO(), io.StringIO()
-    signal.alarm(PATIENCE)
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors), warnings.catch_warnings():
+        with (
+            patience(PATIENCE),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(errors),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("error")  # a warning would be a second line
             code = llckit(["import", str(foreign.file), str(store)])
     except TimeoutError:
         return "broken: hangs"
     except BaseException:
         return f"broken: {traceback.format_exc(limit=-1).splitlines()[-1]}"
-    finally:
-        signal.alarm(0)
     if (foreign.file.parent / "sprung").exists():
         return "broken: something was run"
     if code:
@@ -81,19 +83,18 @@ def _equal(loaded: State, foreign: Foreign) -> bool:
     )
 
 
-def measure(family: str, files: int, seed: int) -> dict[str, Any]:
-    """Outcomes of so many files of a family."""
-    outcomes: Counter[str] = Counter()
-    broken: list[str] = []
+def tried(family: str, files: int, seed: int) -> Iterator[tuple[str, str]]:
+    """Each of so many files of a family, and what came of it."""
     for index in range(files):
         with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
             folder = Path(name)
             foreign = FAMILIES[family](folder, random.Random(f"{family} {seed} {index}"))
-            outcome = import_one(foreign, folder / "store")
-        outcomes["broken" if outcome.startswith("broken") else outcome] += 1
-        if outcome.startswith("broken"):
-            broken.append(f"{index}: {outcome}")
-    return {"files": files, **outcomes, "broken promises": broken}
+            yield str(index), import_one(foreign, folder / "store")
+
+
+def measure(family: str, files: int, seed: int) -> dict[str, Any]:
+    """Outcomes of so many files of a family."""
+    return {"files": files} | tally(tried(family, files, seed))
 
 
 def report(document: Document) -> str:
@@ -108,11 +109,6 @@ def report(document: Document) -> str:
 
 def main() -> None:
     """Make, import, compare."""
-
-    def out_of_patience(*_: object) -> None:
-        raise TimeoutError
-
-    signal.signal(signal.SIGALRM, out_of_patience)
     run = begin(__file__, __doc__, report, sizes={"files": (60, 4), "seed": (0, 0)})
     run.measure(
         {family: family for family in FAMILIES}, lambda name: measure(name, run.sizes["files"], run.sizes["seed"])
