@@ -150,7 +150,7 @@ def _context() -> BaseContext:
     if sys.platform != "linux":  # elsewhere libraries that torch loads may not survive a fork
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["llckit", "torch._dynamo"])  # make_fx imports the second
+    context.set_forkserver_preload(["llckit"])
     return context
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import numpy as np
 import torch
+from scipy import optimize
 from torch import Tensor
 
 from llckit.posterior.checkpoint import KEPT
@@ -17,10 +21,9 @@ LONGER, SHORTER = 2.0, 0.25  # by which its step is multiplied after one that we
 def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """nβ (L(w*) − L(ŵ)) with ŵ the minimum of U(w) = nβ (L(w) − L(w*)) + γ/2 ‖w − w*‖² next to w*.
 
-    ŵ is where L-BFGS with a strong Wolfe line search (Nocedal & Wright 2006, chapter 7; torch's own) gets from w*
-    within 25 gradients, so the depth is a lower bound. L-BFGS keeps fewer pairs of steps and gradients if all would
-    need more than 256 MiB. Above four million weights steepest descent with as many gradients takes its place: it needs
-    memory for four vectors, L-BFGS for sixteen.
+    ŵ is where L-BFGS (Nocedal & Wright 2006, chapter 7; SciPy's L-BFGS-B) gets from w* within 25 gradients, so the
+    depth is a lower bound. L-BFGS keeps fewer pairs of steps and gradients if all would need more than 256 MiB. Above
+    four million weights steepest descent with as many gradients takes its place: it needs memory for four vectors.
 
     Args:
         posterior: A posterior of one row.
@@ -30,31 +33,27 @@ def depth_below(posterior: LocalPosterior) -> tuple[float, Tensor]:
     """
     if posterior.dim > KEPT:
         return _steepest_descent(posterior)
-    weights = posterior.checkpoint.weights.clone()[None].requires_grad_()
-    best, found = 0.0, posterior.checkpoint.weights.clone()
-    pair = 2 * weights.numel() * weights.element_size()
-    optimizer = torch.optim.LBFGS(
-        [weights],
-        history_size=min(MAX_EVALS, max(1, HISTORY_BYTES // pair)),
-        max_iter=MAX_EVALS,
-        max_eval=MAX_EVALS,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-    lowest = 0.0
+    start, slope = posterior.checkpoint.weights, posterior.n_beta * posterior.checkpoint.loss_grad.double()
+    best, found, lowest, evals = 0.0, start.clone(), 0.0, 0
+    # L-BFGS-B tries a first step of one unit: as torch's L-BFGS, g or g/‖g‖₁, whichever is shorter.
+    unit = float(slope.norm() / slope.abs().sum().clamp(min=1.0))
 
-    def closure() -> float:
-        nonlocal best, found, lowest
-        energy = posterior(weights.detach())
-        weights.grad = energy.grad
-        potential = float(energy.potential)
-        if potential < lowest:
-            lowest, best, found = potential, -float(energy.excess), weights.detach()[0].clone()
-        return potential
+    def potential(units: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal best, found, lowest, evals
+        if evals == MAX_EVALS:  # its own limit is looked at between line searches only
+            raise StopIteration
+        evals += 1
+        weights = start + torch.from_numpy(unit * units).to(start)
+        energy = posterior(weights[None])
+        if float(energy.potential) < lowest:
+            lowest, best, found = float(energy.potential), -float(energy.excess), weights
+        return float(energy.potential), unit * energy.grad[0].double().cpu().numpy()
 
-    if bool(posterior.checkpoint.loss_grad.any()):
-        optimizer.step(closure)
+    history = min(MAX_EVALS, max(1, HISTORY_BYTES // (16 * len(start))))
+    if unit > 0:
+        options = {"maxcor": history, "ftol": 0.0, "gtol": 0.0}
+        with suppress(StopIteration):
+            optimize.minimize(potential, np.zeros(len(start)), jac=True, method="L-BFGS-B", options=options)
     return best, found
 
 

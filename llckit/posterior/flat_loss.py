@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.func import functional_call, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from llckit.posterior.layout import Layout
+from llckit.posterior.recording import LeanMode
 from llckit.posterior.samples import Samples
 from llckit.posterior.trees import Tree, tree_map
 
@@ -242,12 +242,12 @@ class FlatLoss:
         def of(batch: Tree) -> int:
             nonlocal calls
             rows = weights.clone().requires_grad_()
-            with _Kernels() as kernels, FlopCounterMode(display=False) as counter, torch.enable_grad():
+            with _Kernels() as kernels, torch.enable_grad():
                 loss = self.mean(rows, fixed, batch)
                 if loss.requires_grad:
                     torch.autograd.grad(loss, rows)
             calls = kernels.calls
-            return counter.get_total_flops() + ELEMENT * kernels.elements
+            return kernels.operations + ELEMENT * kernels.elements
 
         batch, few = next(samples.chunks(2))
         least = of(batch)
@@ -265,21 +265,29 @@ def _for_each_further_sample(cost: Callable[[Tree], int], samples: Samples) -> i
     return max(0, (cost(large) - cost(small)) // (more - few))
 
 
-class _Kernels(TorchDispatchMode):
-    """Counts what is called, and the numbers that are written."""
+class _Kernels(LeanMode):
+    """Counts what is called, the operations of matrix products, and the numbers that are written."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls = self.elements = 0
+        self.calls = self.operations = self.elements = 0
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        with self:
+            found = func.decompose(*args, **given)
+        if found is not NotImplemented:
+            return found  # of parts that have been counted
+        found = func(*args, **given)
         if not func.is_view:
             self.calls += 1
             parts = found if isinstance(found, (tuple, list)) else [found]
             self.elements += sum(part.numel() for part in parts if isinstance(part, Tensor))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.operations += formula(*args, **given, out_val=found)
         return found
 
 

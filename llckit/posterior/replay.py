@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
 from llckit.posterior.compiling import Compiler, one_at_a_time
 from llckit.posterior.flat_loss import Fixed, FlatLoss
+from llckit.posterior.recording import Recording
 from llckit.posterior.trees import Tree, leaves, rebuilt
 
-WORTH = 100  # calls of a kind after which they are recorded: a recording takes the time of some hundred calls
+WORTH = 40  # calls of a kind after which they are recorded: a recording takes the time of some forty calls
+AWAY = 2**-6  # how far from the weights of the recorded call a recording is tried, too: any half precision sees it
 MOST = 8  # kinds of calls that are counted and recorded
 
 Found = tuple[Tensor, Tensor]  # losses and gradients
@@ -37,15 +38,15 @@ class Replay:
     """Losses and gradients of all rows in one batched call: those of `FlatLoss.losses_and_grads`, to the last bit.
 
     For a small model a call costs several times its arithmetic: autograd, `vmap` and the model's own code run anew each
-    time and arrive at the same list of tensor operations. After a hundred calls of a kind that list is recorded by
+    time and arrive at the same list of tensor operations. After forty calls of a kind that list is recorded by
     `torch.fx` and run in their place. What does not depend on the weights is computed once.
 
     * Two calls are of one kind if their weights lie in memory alike and both take the batch of all samples: then
       nothing that a model does with the values of its data can differ. Calls with a batch for each row, whose values
       `vmap` hides from all code, are of one kind if their shapes agree.
-    * A call in which the shape of a tensor depends on the weights is not recorded.
-    * A recording is used only if it repeats an ordinary call bit by bit. With a compiler it is compiled, if the
-      compiled one repeats the call up to rounding.
+    * A call in which a number, or the shape of a tensor, depends on the weights is not recorded.
+    * A recording is used only if it repeats ordinary calls at two places bit by bit. With a compiler it is compiled, if
+      the compiled one repeats a call up to rounding.
     * While a recording is made, all intermediate results of one call are in memory.
 
     Args:
@@ -104,13 +105,20 @@ class Replay:
         try:
             with one_at_a_time, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                module = make_fx(call)(*(x.clone(memory_format=torch.preserve_format) for x in inputs))
+                copies = [x.clone(memory_format=torch.preserve_format) for x in inputs]
+                with Recording(copies) as recording:
+                    found = call(*copies)
+                module = recording.module(found)
             _simplify(module)
+            # Elsewhere, too: numbers that left torch, as through NumPy, are the same in a recording wherever it runs.
+            away = weights * (1 + AWAY) + AWAY
+            there = self._flat_loss.losses_and_grads(away, fixed, batch, batched=True, own_batches=own_batches)
             with torch.no_grad():  # twice: operations that write may have changed what was kept
-                again = [module.forward(*inputs) for _ in range(2)]
+                again = [module.forward(x, *inputs[1:]) for x in (weights, away)]
         except Exception:  # what cannot be recorded runs as before
             return None
-        equal = all(torch.equal(x, y) for found in again for x, y in zip(found, expected, strict=True))
+        pairs = zip((*expected, *there), (*again[0], *again[1]), strict=True)
+        equal = all(torch.equal(x, y) for x, y in pairs)
         kept = {x.untyped_storage().data_ptr() for x in (*inputs, *module.buffers(), *leaves(batch))}
         # Callers overwrite gradients, so memory that belongs to something else must not be handed out.
         shared = any(x.untyped_storage().data_ptr() in kept for x in again[0])
@@ -121,23 +129,11 @@ class Replay:
         return compiled or functools.partial(type(module).forward, SimpleNamespace(**dict(module.named_buffers())))
 
 
-def _shape_depends_on_values(node: Node) -> bool:
-    if torch.Tag.dynamic_output_shape not in getattr(node.target, "tags", ()):
-        return False
-    if node.target is not aten.index.Tensor:
-        return True
-    indices = [x for x in node.args[1] if isinstance(x, Node)]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
-    return any(x.meta["val"].dtype in (torch.bool, torch.uint8) for x in indices)
-
-
 def _simplify(module: GraphModule) -> None:
     """Compute what is the same at every call once, and drop operations that do nothing.
 
     Args:
         module: The recorded operations; changed in place.
-
-    Raises:
-        ValueError: The shape of a tensor depends on the weights, and the recording would hold it as a constant.
     """
     graph: Graph = module.graph
     known: dict[Node, Any] = {}
@@ -157,8 +153,6 @@ def _simplify(module: GraphModule) -> None:
             for x in node.all_input_nodes:
                 if all(user in known for user in x.users):
                     known[x] = None  # or all that a frozen part of the model computes would be in memory at once
-        elif _shape_depends_on_values(node):
-            raise ValueError(f"{node.target} gives a tensor whose shape depends on the weights")
     for node, value in known.items():
         if node.op == "call_function" and isinstance(value, Tensor) and any(user not in known for user in node.users):
             name = f"_kept_{node.name}"

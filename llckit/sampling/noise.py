@@ -35,8 +35,10 @@ class Noise:
 
     def uniform(self) -> Tensor:
         """Uniform numbers in [0, 1), float64, shape (rows,)."""
-        draws = [torch.rand((), generator=generator, dtype=torch.float64, device="cpu") for generator in self._rows]
-        return torch.stack(draws).to(self._like.device)
+        draws = torch.empty(len(self._rows), 1, dtype=torch.float64, device="cpu")
+        for row, generator in zip(draws, self._rows, strict=True):
+            row.uniform_(generator=generator)
+        return draws[:, 0].to(self._like.device)
 
     def integers(self, high: int, size: int) -> Tensor:
         """Integers below `high`, shape (rows, size)."""

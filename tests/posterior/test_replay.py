@@ -1,6 +1,7 @@
 """Recorded gradients are those of ordinary calls, bit by bit, and what cannot be recorded runs as before."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 
 from llckit import Task, behavioral_task
 from llckit.posterior import LocalPosterior, replay
+from llckit.posterior.flat_loss import _Kernels
+from llckit.posterior.recording import Recording
 from llckit.posterior.trees import leaves
 from tests.cases import squared_error
 
@@ -171,7 +174,7 @@ def test_gradients_that_are_no_new_memory_are_not_handed_out(kind):
 
 
 class Opaque(torch.autograd.Function):
-    """A square that recording cannot look into: it asks for the values of what vmap hands it unbatched."""
+    """A square that recording cannot look into: NumPy computes it from the values that vmap hands it unbatched."""
 
     generate_vmap_rule = False
 
@@ -247,6 +250,36 @@ def test_counts_that_depend_on_the_weights_are_not_recorded():
             assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize(("of", "recorded"), [("data", True), ("weights", False)])
+def test_numbers_that_python_sees_may_depend_on_the_data_alone(of, recorded):
+    def call(weights):
+        seen = {"data": inputs, "weights": weights}[of].abs().max().item()
+        return [(weights * inputs).sum() / seen]
+
+    inputs, weights = torch.randn(4), torch.randn(4)
+    with nullcontext() if recorded else pytest.raises(ValueError, match="depends on the weights"):
+        with Recording([weights]) as recording:
+            found = call(weights)
+        module = recording.module(found)
+        for other in (weights, torch.randn(4)):
+            assert torch.equal(module(other)[0], call(other)[0])
+
+
+def test_a_number_from_memory_that_weights_were_written_into_depends_on_them():
+    into, weights = torch.zeros(4), torch.randn(4)
+    with Recording([weights]):
+        view = into[:2]
+        into.copy_(weights)
+        total = view.sum()
+        with pytest.raises(ValueError, match="depends on the weights"):
+            total.item()
+
+
+@pytest.mark.parametrize("mode", [Recording, _Kernels])
+def test_looking_at_operations_does_not_import_torchs_compiler(mode):
+    assert not hasattr(mode.__torch_dispatch__, "__wrapped__"), "torch wrapped it, to import its compiler"
+
+
 @pytest.mark.slow
 def test_threads_record_one_after_the_other():
     """While torch records, it changes how every module is called: all at once would leave it so."""
@@ -268,9 +301,14 @@ def test_threads_record_one_after_the_other():
 
 
 @pytest.mark.slow
-def test_what_cannot_be_recorded_runs_as_before():
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_what_cannot_be_recorded_runs_as_before(share):
     torch.manual_seed(0)
-    task = Task(mlp(), (torch.randn(N, 4), torch.randn(N, 2)), lambda m, b: Opaque.apply(m(b[0]) - b[1]).sum(1))
+    task = Task(
+        mlp(),
+        (torch.randn(N, 4), torch.randn(N, 2)),
+        lambda m, b: share * squared_error(m, b) + Opaque.apply(m(b[0]) - b[1]).sum(1),
+    )
     assert task.flat_loss.vmaps
     point = task.checkpoint()
     play = replay_of(point)
