@@ -1,6 +1,6 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check
-PYTEST = .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST = .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test test-quick lint wheel pictures bench results
 
