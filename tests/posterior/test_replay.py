@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from llckit import Task, behavioral_task
 from llckit.posterior import LocalPosterior, replay
-from llckit.posterior.flat_loss import _Kernels
-from llckit.posterior.recording import Recording
+from llckit.posterior.recording import LeanMode, Recording
 from llckit.posterior.trees import leaves
 from tests.cases import squared_error
 
@@ -275,7 +274,7 @@ def test_a_number_from_memory_that_weights_were_written_into_depends_on_them():
             total.item()
 
 
-@pytest.mark.parametrize("mode", [Recording, _Kernels])
+@pytest.mark.parametrize("mode", LeanMode.__subclasses__())
 def test_looking_at_operations_does_not_import_torchs_compiler(mode):
     assert not hasattr(mode.__torch_dispatch__, "__wrapped__"), "torch wrapped it, to import its compiler"
 
